@@ -3,6 +3,7 @@ module github.com/sotto-im/sotto
 go 1.26
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/protobuf v1.36.12
 )

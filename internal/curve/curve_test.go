@@ -1,0 +1,255 @@
+package curve
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"testing"
+
+	"filippo.io/edwards25519"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/testvectors"
+)
+
+type rfc7748 struct {
+	Source, Licence, Verified string
+	Vectors52                 []struct{ K, U, Out testvectors.Hex } `json:"vectors_5_2"`
+	Iterated52                struct {
+		StartK testvectors.Hex            `json:"start_k"`
+		StartU testvectors.Hex            `json:"start_u"`
+		After  map[string]testvectors.Hex `json:"after"`
+	} `json:"iterated_5_2"`
+	DH61 struct {
+		APriv  testvectors.Hex `json:"a_priv"`
+		APub   testvectors.Hex `json:"a_pub"`
+		BPriv  testvectors.Hex `json:"b_priv"`
+		BPub   testvectors.Hex `json:"b_pub"`
+		Shared testvectors.Hex
+	} `json:"dh_6_1"`
+}
+
+// x25519 is X25519 on raw bytes.
+func x25519(t testing.TB, k, u []byte) []byte {
+	t.Helper()
+	priv, pub := NewPrivateKey([32]byte(k)), PublicKey(u)
+	var out [32]byte
+	require.NoError(t, X25519(&out, &priv, &pub))
+	return out[:]
+}
+
+func TestX25519Vectors(t *testing.T) {
+	var v rfc7748
+	require.NoError(t, testvectors.Load("standard/rfc7748_x25519.json", &v))
+	require.Len(t, v.Vectors52, 2)
+	for _, c := range v.Vectors52 {
+		require.Equal(t, []byte(c.Out), x25519(t, c.K, c.U))
+	}
+	d := v.DH61
+	for _, c := range []struct{ priv, pub, peer testvectors.Hex }{{d.APriv, d.APub, d.BPub}, {d.BPriv, d.BPub, d.APub}} {
+		k := NewPrivateKey([32]byte(c.priv))
+		pub := k.Public()
+		require.Equal(t, []byte(c.pub), pub[:])
+		require.Equal(t, []byte(d.Shared), x25519(t, c.priv, c.peer))
+	}
+
+	require.Len(t, v.Iterated52.After, 3)
+	k, u := []byte(v.Iterated52.StartK), []byte(v.Iterated52.StartU)
+	for i := 1; i <= 1000; i++ { // the 1,000,000 of the RFC take a minute
+		k, u = x25519(t, k, u), k
+		if i == 1 {
+			require.Equal(t, []byte(v.Iterated52.After["1"]), k)
+		}
+	}
+	require.Equal(t, []byte(v.Iterated52.After["1000"]), k)
+}
+
+func againstECDH(t testing.TB, scalar, u [32]byte) {
+	t.Helper()
+	std, err := ecdh.X25519().NewPrivateKey(scalar[:])
+	require.NoError(t, err)
+	k := NewPrivateKey(scalar)
+	pub := k.Public()
+	require.Equal(t, std.PublicKey().Bytes(), pub[:])
+
+	peer, err := ecdh.X25519().NewPublicKey(u[:])
+	require.NoError(t, err)
+	want, stdErr := std.ECDH(peer)
+	var got [32]byte
+	p := PublicKey(u)
+	if err := X25519(&got, &k, &p); err != nil {
+		require.ErrorIs(t, err, ErrAgreement)
+		require.Error(t, stdErr)
+		require.False(t, p.Valid(), "a valid key gave zero")
+		return
+	}
+	require.NoError(t, stdErr)
+	require.Equal(t, want, got[:])
+}
+
+func TestAgainstECDH(t *testing.T) {
+	var k, u [32]byte
+	for range 200 {
+		rand.Read(k[:])
+		rand.Read(u[:])
+		againstECDH(t, k, u)
+	}
+	for i := range u { // around the edges of the field
+		u[i] = 0xff
+	}
+	for b := range 256 {
+		u[0] = byte(b)
+		againstECDH(t, k, u)
+	}
+}
+
+func FuzzX25519(f *testing.F) {
+	f.Add(make([]byte, 64))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 64 {
+			againstECDH(t, [32]byte(b[:32]), [32]byte(b[32:]))
+		}
+	})
+}
+
+type lowOrderVectors struct {
+	Source, Licence string
+	LowOrder        []testvectors.Hex `json:"u_with_zero_shared_secret"`
+	NonCanonical    []testvectors.Hex `json:"u_noncanonical_encodings"`
+}
+
+func encode(u []byte) []byte { return append([]byte{djbType}, u...) }
+
+func loadLowOrder(t testing.TB) (v lowOrderVectors) {
+	t.Helper()
+	require.NoError(t, testvectors.Load("standard/x25519_low_order_and_noncanonical.json", &v))
+	require.Len(t, v.LowOrder, 14)
+	require.Len(t, v.NonCanonical, 19)
+	return v
+}
+
+// R-3.2-1, R-3.2-2. The other slots that hold a key are tested in x3dh and
+// ratchet; all go through ParsePublicKey.
+func TestDHRejectsAllLowOrderPoints(t *testing.T) {
+	k := GenerateKey()
+	for _, u := range loadLowOrder(t).LowOrder {
+		_, err := ParsePublicKey(encode(u))
+		require.ErrorIs(t, err, ErrInvalidKey, "%x", u)
+
+		var out [32]byte
+		p := PublicKey(u)
+		require.ErrorIs(t, X25519(&out, &k, &p), ErrAgreement, "%x", u)
+	}
+}
+
+// R-3.2-1: bit 255, u ≥ p, lengths and type bytes.
+func TestParsePublicKeyRejectsNonCanonical(t *testing.T) {
+	for _, u := range loadLowOrder(t).NonCanonical {
+		_, err := ParsePublicKey(encode(u))
+		require.ErrorIs(t, err, ErrInvalidKey, "%x", u)
+	}
+	k := GenerateKey()
+	pub := k.Public()
+	good := pub.Append(nil)
+	p, err := ParsePublicKey(good)
+	require.NoError(t, err)
+	require.Equal(t, pub, p)
+
+	for n := range 70 {
+		b := make([]byte, n)
+		copy(b, good)
+		_, err := ParsePublicKey(b)
+		require.Equal(t, n == PublicKeySize, err == nil, "length %d", n)
+	}
+	for typ := range 256 {
+		b := append([]byte{byte(typ)}, good[1:]...)
+		_, err := ParsePublicKey(b)
+		require.Equal(t, typ == djbType, err == nil, "type %d", typ)
+	}
+	high := append([]byte(nil), good...)
+	high[32] |= 0x80
+	_, err = ParsePublicKey(high)
+	require.ErrorIs(t, err, ErrInvalidKey)
+
+	// The largest canonical value is p − 2 (p − 1 is of low order); from p on
+	// all are refused.
+	u := make([]byte, 32)
+	for i := range u {
+		u[i] = 0xff
+	}
+	u[31] = 0x7f
+	for b := range 256 {
+		u[0] = byte(b)
+		_, err := ParsePublicKey(encode(u))
+		require.Equal(t, b < 0xec, err == nil, "p − %d", 0xed-b)
+	}
+}
+
+func TestParsePrivateKey(t *testing.T) {
+	for range 50 {
+		k := GenerateKey()
+		got, err := ParsePrivateKey(k[:])
+		require.NoError(t, err)
+		require.Equal(t, k, got)
+		for _, bit := range []struct{ i, b int }{{0, 0}, {0, 1}, {0, 2}, {31, 6}, {31, 7}} {
+			c := k
+			c[bit.i] ^= 1 << bit.b
+			_, err := ParsePrivateKey(c[:])
+			require.ErrorIs(t, err, ErrInvalidKey)
+			require.Equal(t, k, NewPrivateKey(c))
+		}
+		_, err = ParsePrivateKey(k[:31])
+		require.ErrorIs(t, err, ErrInvalidKey)
+	}
+	require.NotEqual(t, GenerateKey(), GenerateKey())
+}
+
+// torsion returns the eight points of the torsion subgroup.
+func torsion(t testing.TB) (points []*edwards25519.Point) {
+	t.Helper()
+	// A point of order 8: L times any point outside the prime-order subgroup.
+	for y := byte(2); ; y++ {
+		p, err := new(edwards25519.Point).SetBytes(append([]byte{y}, make([]byte, 31)...))
+		if err != nil {
+			continue
+		}
+		g := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar())
+		g.Add(g, p)
+		four := new(edwards25519.Point).Add(g, g)
+		four.Add(four, four)
+		if four.Equal(edwards25519.NewIdentityPoint()) == 1 {
+			continue // order 4 or less
+		}
+		acc := edwards25519.NewIdentityPoint()
+		for range 8 {
+			points = append(points, new(edwards25519.Point).Set(acc))
+			acc.Add(acc, g)
+		}
+		require.Equal(t, 1, acc.Equal(edwards25519.NewIdentityPoint()))
+		return points
+	}
+}
+
+// TorsionVariants: eight encodings, one agreement.
+func TestTorsionFree(t *testing.T) {
+	for range 20 {
+		k, peer := GenerateKey(), GenerateKey()
+		point := new(edwards25519.Point).ScalarBaseMult(k.scalar())
+		want := x25519(t, peer[:], point.BytesMontgomery())
+		seen := map[PublicKey]bool{}
+		for i, tor := range torsion(t) {
+			p := PublicKey(new(edwards25519.Point).Add(point, tor).BytesMontgomery())
+			seen[p] = true
+			require.True(t, p.Valid())
+			require.Equal(t, want, x25519(t, peer[:], p[:]), "the variants agree alike")
+			require.Equal(t, i == 0, p.TorsionFree(), "variant %d", i)
+		}
+		require.Len(t, seen, 8)
+	}
+	twist := PublicKey{2}
+	require.True(t, twist.Valid())
+	require.False(t, twist.TorsionFree())
+	require.True(t, PublicKey{9}.TorsionFree())
+	for _, p := range lowOrderPoints {
+		require.False(t, p.TorsionFree(), "%x", p) // all but the identity, which has no u
+	}
+}

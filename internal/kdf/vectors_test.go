@@ -1,0 +1,61 @@
+package kdf
+
+import (
+	"crypto/sha256"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/testvectors"
+)
+
+// key32 gives a key of any length the form that this package takes: HMAC hashes
+// a key over 64 bytes and fills up a shorter one with zeros, so that each of
+// the RFCs' keys has an equal of 32 bytes.
+func key32(t *testing.T, k []byte) (out [32]byte) {
+	if len(k) > 64 {
+		return sha256.Sum256(k)
+	}
+	require.LessOrEqual(t, len(k), 32)
+	copy(out[:], k)
+	return out
+}
+
+func TestRFC4231(t *testing.T) {
+	var v struct {
+		Source, Licence, Verified, Note string
+		Vectors                         []struct {
+			Name              string
+			Key, Message, Tag testvectors.Hex
+			SHA512            testvectors.Hex `json:"hmac_sha512"`
+		}
+	}
+	require.NoError(t, testvectors.Load("standard/rfc4231_hmac_sha256.json", &v))
+	require.Len(t, v.Vectors, 7)
+	for _, c := range v.Vectors {
+		key := key32(t, c.Key)
+		got := hmac(&key, c.Message, "", nil)
+		require.Equal(t, []byte(c.Tag), got[:len(c.Tag)], c.Name)
+	}
+}
+
+func TestRFC5869(t *testing.T) {
+	var v struct {
+		Source, Licence, Verified string
+		Vectors                   []struct {
+			Name                      string
+			IKM, Salt, Info, PRK, OKM testvectors.Hex
+			Length                    int
+		}
+	}
+	require.NoError(t, testvectors.Load("standard/rfc5869_hkdf_sha256.json", &v))
+	require.Len(t, v.Vectors, 3)
+	for _, c := range v.Vectors {
+		salt := key32(t, c.Salt)
+		prk := hmac(&salt, c.IKM, "", nil)
+		require.Equal(t, []byte(c.PRK), prk[:], c.Name)
+		got := make([]byte, c.Length)
+		hkdfSHA256(got, &salt, c.IKM, string(c.Info))
+		require.Equal(t, []byte(c.OKM), got, c.Name)
+	}
+}
