@@ -24,7 +24,7 @@ const (
 const djbType = 0x05
 
 // ErrInvalidKey says that bytes are not a public key: wrong length, wrong type
-// byte, bit 255 set, u ≥ p, or a point of low order; or not a private key.
+// byte, bit 255 set, u ≥ p, or a point of low order.
 var ErrInvalidKey = errors.New("invalid Curve25519 key")
 
 // A PublicKey is a u coordinate, 32 bytes little endian. The zero value is the
@@ -42,20 +42,12 @@ func GenerateKey() PrivateKey {
 	return k
 }
 
-// NewPrivateKey clamps b, which libsignal does at every import: the clamped
-// form is the only one that is stored.
+// NewPrivateKey clamps b, as libsignal does at every import: the clamped form is
+// the only one that is stored.
 func NewPrivateKey(b [32]byte) PrivateKey {
 	k := PrivateKey(b)
 	k.clamp()
 	return k
-}
-
-// ParsePrivateKey takes a stored private key, which has to be clamped.
-func ParsePrivateKey(b []byte) (PrivateKey, error) {
-	if len(b) != 32 || b[0]&7 != 0 || b[31]&0xc0 != 0x40 {
-		return PrivateKey{}, ErrInvalidKey
-	}
-	return PrivateKey(b), nil
 }
 
 func (k *PrivateKey) clamp() {

@@ -184,21 +184,18 @@ func TestParsePublicKeyRejectsNonCanonical(t *testing.T) {
 	}
 }
 
-func TestParsePrivateKey(t *testing.T) {
+// R-3.1-2
+func TestNewPrivateKeyClamps(t *testing.T) {
 	for range 50 {
 		k := GenerateKey()
-		got, err := ParsePrivateKey(k[:])
-		require.NoError(t, err)
-		require.Equal(t, k, got)
+		require.Equal(t, k, NewPrivateKey(k))
+		require.Zero(t, k[0]&7)
+		require.Equal(t, byte(0x40), k[31]&0xc0)
 		for _, bit := range []struct{ i, b int }{{0, 0}, {0, 1}, {0, 2}, {31, 6}, {31, 7}} {
 			c := k
 			c[bit.i] ^= 1 << bit.b
-			_, err := ParsePrivateKey(c[:])
-			require.ErrorIs(t, err, ErrInvalidKey)
 			require.Equal(t, k, NewPrivateKey(c))
 		}
-		_, err = ParsePrivateKey(k[:31])
-		require.ErrorIs(t, err, ErrInvalidKey)
 	}
 	require.NotEqual(t, GenerateKey(), GenerateKey())
 }

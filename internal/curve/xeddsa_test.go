@@ -64,8 +64,7 @@ func TestXEdDSADialectVectors(t *testing.T) {
 		if _, private, ok := strings.Cut(v.Note, "private="); ok {
 			k, err := hex.DecodeString(private[:64])
 			require.NoError(t, err)
-			priv, err := ParsePrivateKey(k)
-			require.NoError(t, err)
+			priv := NewPrivateKey([32]byte(k))
 			var z [64]byte
 			for i := range z {
 				z[i] = 7

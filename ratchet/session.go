@@ -1,0 +1,286 @@
+package ratchet
+
+import (
+	"time"
+
+	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/internal/secret"
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// A Session is a conversation between two devices. It must not be copied, and
+// is not safe for concurrent use: of two calls at the same time one fails with
+// [ErrConcurrentUse], if not worse. The zero value is refused by every method.
+type Session struct{ box secret.Box[state] }
+
+func newSession(s *state) *Session {
+	session := new(Session)
+	session.box.Store(s)
+	return session
+}
+
+func (s *Session) load() *state {
+	if s == nil {
+		return nil
+	}
+	return s.box.Load()
+}
+
+// commit makes next the state. It is the only place where a session changes.
+func (s *Session) commit(old, next *state) error {
+	if !s.box.Replace(old, next) {
+		return ErrConcurrentUse
+	}
+	*old = state{} // keys that are no longer in use
+	return nil
+}
+
+// New makes the initiator's session (SPEC.md §4.4). It takes the agreement,
+// which cannot be used again. Every message is an initial message until the
+// peer's first answer has been decrypted.
+//
+// Errors: [ErrUninitialized], and [ErrAuthentication] if the agreement on the
+// first ratchet key fails.
+func New(a *x3dh.Agreement, c Config) (*Session, error) {
+	h := a.Take(secret.Token{})
+	if h == nil {
+		return nil, ErrUninitialized
+	}
+	defer h.Clear()
+	s := newState(h, c)
+	s.pending = &pendingPreKey{
+		oneTimeID: h.OneTimePreKeyID,
+		signedID:  h.SignedPreKeyID,
+		created:   uint64(max(0, c.Created.Unix())),
+	}
+	private := curve.GenerateKey()
+	if err := s.initiate(h, private); err != nil {
+		return nil, err
+	}
+	return newSession(s), nil
+}
+
+// newState is what the first states of both sides have in common.
+func newState(h *secret.Handshake, c Config) *state {
+	return &state{
+		version:     h.Version,
+		family:      c.Family,
+		local:       encode(h.LocalIdentity),
+		remote:      encode(h.RemoteIdentity),
+		baseKey:     h.BaseKey,
+		localRegID:  c.RegistrationID,
+		remoteRegID: h.RemoteRegistrationID,
+	}
+}
+
+// initiate makes the first state of the initiator: the peer's signed prekey is
+// its first ratchet key, and starts a receiving chain; private is our first
+// one, and starts the sending chain.
+func (s *state) initiate(h *secret.Handshake, private curve.PrivateKey) (err error) {
+	signed := curve.PublicKey(h.SignedPreKey)
+	s.receiving[0] = receivingChain{
+		ratchetKey: signed,
+		ck:         receivingChainKey{chainKey{key: h.ChainKey}},
+	}
+	s.nReceiving = 1
+	s.sending.private = private
+	s.sending.public = private.Public()
+	root := rootKey(h.RootKey)
+	s.root, s.sending.ck.chainKey, err = root.step(&private, &signed)
+	return err
+}
+
+// Accept makes the responder's session by decrypting the initial message that
+// the acceptance answers, and appends the plaintext to dst (SPEC.md §4.4). A
+// session exists only if that message is genuine. It takes the acceptance,
+// which cannot be used again.
+//
+// On success store, in one transaction: the session, the plaintext, the peer's
+// identity key, and that the one-time prekey is gone. On an error store
+// nothing. Errors: those of [Session.Decrypt].
+func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) {
+	h, m := a.Take(secret.Token{})
+	if h == nil {
+		return nil, nil, ErrUninitialized
+	}
+	defer h.Clear()
+	s := newState(h, c)
+	s.respond(h)
+	session := newSession(s)
+	plaintext, err := session.Decrypt(dst, m.Message)
+	if err != nil {
+		return nil, nil, err
+	}
+	return session, plaintext, nil
+}
+
+// respond makes the first state of the responder: the signed prekey is our
+// first ratchet key. There is no receiving chain yet; the first message brings
+// it with a DH step.
+func (s *state) respond(h *secret.Handshake) {
+	s.root = h.RootKey
+	s.sending = sendingChain{
+		private: h.SignedPreKeyPrivate,
+		public:  h.SignedPreKey,
+		ck:      sendingChainKey{chainKey{key: h.ChainKey}},
+	}
+}
+
+// Encrypt appends the next message to dst and returns it with its type, which
+// the receiver needs (SPEC.md §5.4, §4.5). Store the session before the message
+// leaves the device: a message key that is used twice gives both messages away.
+//
+// plaintext may be empty, and may overlap dst. It is not padded: its length
+// shows. On an error dst is returned as it was. Errors: [ErrChainExhausted],
+// [ErrConcurrentUse], [ErrUninitialized].
+func (s *Session) Encrypt(dst, plaintext []byte) ([]byte, Type, error) {
+	old := s.load()
+	if old == nil {
+		return dst, 0, ErrUninitialized
+	}
+	if old.pending != nil {
+		return s.encryptInitial(old, dst, plaintext)
+	}
+	out, next, err := old.encrypt(dst, plaintext)
+	if err == nil {
+		err = s.commit(old, next)
+	}
+	if err != nil {
+		return dst, 0, err
+	}
+	return out, Ordinary, nil
+}
+
+func (s *Session) encryptInitial(old *state, dst, plaintext []byte) ([]byte, Type, error) {
+	inner, next, err := old.encrypt(nil, plaintext)
+	if err != nil {
+		return dst, 0, err
+	}
+	m := x3dh.InitialMessage{
+		Version:         old.family.versionByte(),
+		RegistrationID:  old.localRegID,
+		SignedPreKeyID:  old.pending.signedID,
+		OneTimePreKeyID: old.pending.oneTimeID,
+		BaseKey:         publicKey(encode(old.baseKey)),
+		IdentityKey:     publicKey(old.local),
+		Message:         inner,
+	}
+	out, err := m.AppendBinary(dst)
+	if err == nil {
+		err = s.commit(old, next)
+	}
+	if err != nil {
+		return dst, 0, err
+	}
+	return out, Initial, nil
+}
+
+// publicKey is the exported form of a key, which was parsed before.
+func publicKey(k encodedKey) x3dh.PublicKey {
+	p, _ := x3dh.ParsePublicKey(k[:])
+	return p
+}
+
+// Decrypt appends the plaintext of an ordinary message to dst (SPEC.md §5.5).
+// Store the session together with the plaintext, and only then acknowledge the
+// message to the server.
+//
+// The message is not changed and not kept, unless dst overlaps it, which is
+// allowed. On an error dst is returned as it was, and the session is what it
+// was, to the encoded byte. Errors: [ErrAuthentication], [ErrDuplicate],
+// [ErrTooFarAhead], [ErrChainExhausted], [ErrMalformed] (with
+// x3dh.ErrInvalidKey if that is why), [ErrVersion], [ErrConcurrentUse],
+// [ErrUninitialized].
+func (s *Session) Decrypt(dst, message []byte) ([]byte, error) {
+	old := s.load()
+	if old == nil {
+		return dst, ErrUninitialized
+	}
+	m, err := parseMessage(message, old.version)
+	if err != nil {
+		return dst, err
+	}
+	plaintext, next, discarded, err := old.decrypt(dst, &m, curve.GenerateKey)
+	if err != nil {
+		return dst, err
+	}
+	if err := s.commit(old, next); err != nil {
+		clear(plaintext[len(dst):])
+		return dst, err
+	}
+	discarded.erase()
+	return plaintext, nil
+}
+
+// DecryptInitial appends the plaintext of a repeated initial message to dst:
+// one that belongs to this session, as [Session.Matches] says. It is as
+// [Session.Decrypt], and refuses besides with [ErrOtherSession], and with
+// [ErrIdentityMismatch] if the identity key that the message names is not the
+// session's: nothing authenticates that key, and a receiver that stored it
+// would trust whoever changed it (SPEC.md §4.5).
+func (s *Session) DecryptInitial(dst []byte, m *x3dh.InitialMessage) ([]byte, error) {
+	st := s.load()
+	if st == nil || m == nil {
+		return dst, ErrUninitialized
+	}
+	if !s.Matches(m) {
+		return dst, ErrOtherSession
+	}
+	if m.IdentityKey != publicKey(st.remote) {
+		return dst, ErrIdentityMismatch
+	}
+	return s.Decrypt(dst, m.Message)
+}
+
+// Matches reports whether an initial message belongs to this session: whether
+// it has the same version and base key.
+func (s *Session) Matches(m *x3dh.InitialMessage) bool {
+	st := s.load()
+	return st != nil && m != nil && uint32(m.Version>>4) == st.version &&
+		m.BaseKey == publicKey(encode(st.baseKey))
+}
+
+// RemoteIdentity returns the identity key of the peer, the zero key if s is
+// uninitialized.
+func (s *Session) RemoteIdentity() x3dh.PublicKey {
+	st := s.load()
+	if st == nil {
+		return x3dh.PublicKey{}
+	}
+	return publicKey(st.remote)
+}
+
+// RemoteRegistrationID returns the registration ID that the peer gave in its
+// bundle or its first message.
+func (s *Session) RemoteRegistrationID() uint32 {
+	st := s.load()
+	if st == nil {
+		return 0
+	}
+	return st.remoteRegID
+}
+
+// Unacknowledged reports whether the peer has not answered yet, so that every
+// message is an initial message, and since when, to the second. A session that
+// nobody answered in 30 days is better replaced from a fresh bundle.
+func (s *Session) Unacknowledged() (since time.Time, ok bool) {
+	st := s.load()
+	if st == nil || st.pending == nil {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(st.pending.created), 0), true
+}
+
+// Archive makes s a session of the past, which is kept for late messages: it
+// forgets the prekeys that its initial messages named. Errors:
+// [ErrConcurrentUse], [ErrUninitialized].
+func (s *Session) Archive() error {
+	old := s.load()
+	if old == nil {
+		return ErrUninitialized
+	}
+	next := new(state)
+	*next = *old
+	next.pending = nil
+	return s.commit(old, next)
+}
