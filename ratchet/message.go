@@ -1,6 +1,7 @@
 package ratchet
 
 import (
+	"crypto/aes"
 	"errors"
 	"slices"
 
@@ -77,7 +78,7 @@ func (s *state) appendMessage(dst, plaintext []byte, k *kdf.MessageKeys) []byte 
 	ciphertext := msg[size-macSize-padded : size-macSize]
 	copy(ciphertext, plaintext)
 	pad(ciphertext, len(plaintext))
-	encryptCBC(k, ciphertext)
+	encryptCBC(k, msg[:aes.BlockSize], ciphertext)
 
 	h := append(msg[:0], s.family.versionByte())
 	h = ratchetKey.Append(wire.AppendBytesHeader(h, 1, curve.PublicKeySize))

@@ -9,18 +9,21 @@ import (
 )
 
 // encryptCBC encrypts buf in place: AES-256-CBC. buf ends in padding already.
-func encryptCBC(k *kdf.MessageKeys, buf []byte) {
-	cipher.NewCBCEncrypter(newAES(k), k.IV[:]).CryptBlocks(buf, buf)
+func encryptCBC(k *kdf.MessageKeys, iv, buf []byte) {
+	cipher.NewCBCEncrypter(newAES(k), append(iv[:0], k.IV[:]...)).CryptBlocks(buf, buf)
 }
 
 // decryptCBC decrypts buf in place and returns it without its padding; false
 // if the length or the padding is wrong. The MAC is checked before, so that
 // what this says is no oracle (Vaudenay) to anybody but the authenticated peer.
-func decryptCBC(k *kdf.MessageKeys, buf []byte) ([]byte, bool) {
+//
+// Both take a place in the caller's buffer for the IV: the constructors of
+// package cipher make theirs escape, which would cost an allocation.
+func decryptCBC(k *kdf.MessageKeys, iv, buf []byte) ([]byte, bool) {
 	if len(buf) == 0 || len(buf)%aes.BlockSize != 0 {
 		return nil, false
 	}
-	cipher.NewCBCDecrypter(newAES(k), k.IV[:]).CryptBlocks(buf, buf)
+	cipher.NewCBCDecrypter(newAES(k), append(iv[:0], k.IV[:]...)).CryptBlocks(buf, buf)
 	return unpad(buf)
 }
 

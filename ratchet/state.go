@@ -1,7 +1,9 @@
 package ratchet
 
 import (
+	"crypto/aes"
 	"crypto/subtle"
+	"slices"
 
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/kdf"
@@ -172,9 +174,12 @@ func (s *state) open(dst []byte, m *message, keys *kdf.MessageKeys) ([]byte, err
 	if subtle.ConstantTimeCompare(mac[:macSize], m.mac) != 1 {
 		return nil, ErrAuthentication
 	}
+	// Decrypted in place, so that dst may overlap the message.
 	n := len(dst)
-	out := append(dst, m.ciphertext...) // decrypted in place, so that dst may overlap the message
-	plaintext, ok := decryptCBC(keys, out[n:])
+	out := append(slices.Grow(dst, len(m.ciphertext)+aes.BlockSize), m.ciphertext...)
+	iv := out[len(out) : len(out)+aes.BlockSize]
+	plaintext, ok := decryptCBC(keys, iv, out[n:])
+	clear(iv)
 	if !ok {
 		clear(out[n:])
 		return nil, ErrAuthentication
