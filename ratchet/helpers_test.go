@@ -1,6 +1,7 @@
 package ratchet
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -117,7 +118,7 @@ func receive(t testing.TB, s *Session, message []byte, want string) {
 func refuse(t testing.TB, s *Session, message []byte, want error) {
 	t.Helper()
 	before := record(t, s)
-	original := append([]byte(nil), message...)
+	original := bytes.Clone(message)
 	dst := append(make([]byte, 0, 1000), "dst"...)
 	out, err := s.Decrypt(dst, message)
 	require.ErrorIs(t, err, want)
@@ -187,6 +188,7 @@ func forge(t testing.TB, s *Session, n uint64) []byte {
 	require.NoError(t, err)
 	f := takeApart(t, m)
 	f.counter += n
+	f.mac[0] ^= 1
 	return f.encode()
 }
 
@@ -205,4 +207,14 @@ func sealed(t testing.TB, s *Session, change func(*fields), extra ...byte) []byt
 	body := append(f.encode(), extra...)
 	mac := kdf.MessageMAC(&keys.MAC, &st.local, &st.remote, body)
 	return append(body, mac[:macSize]...)
+}
+
+// x3dhMessage returns the ratchet message inside an initial message.
+func x3dhMessage(t testing.TB, b []byte) ([]byte, error) {
+	t.Helper()
+	m, err := x3dh.ParseInitialMessage(b)
+	if err != nil {
+		return nil, err
+	}
+	return m.Message, nil
 }

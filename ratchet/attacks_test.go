@@ -1,0 +1,704 @@
+package ratchet
+
+import (
+	"bytes"
+	"crypto/rand"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/internal/kdf"
+	"github.com/sotto-im/sotto/internal/wire"
+	"github.com/sotto-im/sotto/testvectors"
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// R01, R-1-1, R-5.5-1: whatever is wrong with a message, the record stays the
+// same to the byte, for the current chain, an older one, a new one, and a
+// stored key; and the genuine message decrypts afterwards.
+func TestDecryptFailureLeavesStateByteIdentical(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	old := sendN(t, alice, 3)
+	receive(t, bob, old[2], number(2)) // 0 and 1 are stored
+	m, _ := send(t, bob, "turn")
+	receive(t, alice, m, "turn")
+	genuine := [][]byte{old[0]}
+	m, _ = send(t, alice, "new chain")
+	genuine = append(genuine, m)
+	for _, m := range genuine {
+		for i := range 8 * len(m) {
+			bad := bytes.Clone(m)
+			bad[i/8] ^= 1 << (i % 8)
+			before := record(t, bob)
+			_, err := bob.Decrypt(nil, bad)
+			require.Error(t, err, "bit %d", i)
+			require.Equal(t, before, record(t, bob), "bit %d", i)
+		}
+		for n := range m {
+			before := record(t, bob)
+			_, err := bob.Decrypt(nil, m[:n])
+			require.Error(t, err, "cut to %d", n)
+			require.Equal(t, before, record(t, bob), "cut to %d", n)
+		}
+	}
+	receive(t, bob, genuine[0], number(0))
+	receive(t, bob, genuine[1], "new chain")
+}
+
+// R02, R-5.6-3: 2,000 keys a chain and five chains, the lowest and the oldest
+// go first, and the record stays small.
+func TestSkippedKeysBoundedPerChainAndTotal(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	for range MaxReceivingChains + 2 {
+		messages := sendN(t, alice, MaxSkippedKeys+11)
+		receive(t, bob, messages[10], number(10)) // 0 to 9 are stored
+		last := len(messages) - 1
+		receive(t, bob, messages[last], number(last)) // and 11 to 2009: 2,009 in all
+		chain := bob.load().receiving[bob.load().nReceiving-1]
+		require.Equal(t, MaxSkippedKeys, chain.skipped.len())
+		for i := range 9 {
+			refuse(t, bob, messages[i], ErrDuplicate) // R-5.6-4
+		}
+		receive(t, bob, messages[9], number(9))
+		receive(t, bob, messages[last-1], number(last-1))
+		m, _ := send(t, bob, "turn")
+		receive(t, alice, m, "turn")
+	}
+	st := bob.load()
+	require.Equal(t, MaxReceivingChains, st.nReceiving)
+	require.LessOrEqual(t, st.stored(), MaxReceivingChains*MaxSkippedKeys)
+	b := record(t, bob)
+	require.Less(t, len(b), 700+45*st.stored(), "45 bytes a stored key at most")
+	reload(t, bob)
+}
+
+// R-5.6-1, R-5.6-3: the longest jump, and one more. Of 25,000 skipped messages
+// the last 2,000 can still arrive.
+func TestForwardJump(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	messages := sendN(t, alice, MaxForwardJump+2)
+	refuse(t, bob, messages[MaxForwardJump+1], ErrTooFarAhead)
+	receive(t, bob, messages[MaxForwardJump], number(MaxForwardJump))
+	refuse(t, bob, messages[MaxForwardJump-MaxSkippedKeys-1], ErrDuplicate)
+	receive(t, bob, messages[MaxForwardJump-MaxSkippedKeys], number(MaxForwardJump-MaxSkippedKeys))
+	receive(t, bob, messages[MaxForwardJump-1], number(MaxForwardJump-1))
+	receive(t, bob, messages[MaxForwardJump+1], number(MaxForwardJump+1))
+}
+
+// countSteps counts the HMACs that walk chains during f.
+func countSteps(f func()) (n int) {
+	defer func(original func([32]byte) [32]byte) { nextChainKey = original }(nextChainKey)
+	nextChainKey = func(ck [32]byte) [32]byte { n++; return kdf.ChainKey(ck) }
+	f()
+	return n
+}
+
+// R03, R-5.6-2: a forged message costs one HMAC a step and no memory; it is not
+// made cheaper to stop at 1,000 as the catalogue proposes, since peers send
+// more (SPEC.md appendix A.3). A message over the limit costs nothing.
+func TestForgedHeaderCostBounded(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	for _, jump := range []uint64{0, 1, 1999, 2000, 2001, MaxForwardJump} {
+		forged := forge(t, alice, jump)
+		require.Equal(t, int(jump), countSteps(func() { refuse(t, bob, forged, ErrAuthentication) }))
+		if jump > 0 {
+			small := testing.AllocsPerRun(1, func() { _, _ = bob.Decrypt(nil, forge(t, alice, 1)) })
+			require.Equal(t, small, testing.AllocsPerRun(1, func() { _, _ = bob.Decrypt(nil, forge(t, alice, jump)) }))
+		}
+	}
+	over := forge(t, alice, MaxForwardJump+1)
+	require.Zero(t, countSteps(func() { refuse(t, bob, over, ErrTooFarAhead) }))
+
+	// A genuine jump derives the keys to keep once more, and no others.
+	messages := sendN(t, alice, 3001)
+	require.Equal(t, 3000+1+MaxSkippedKeys, countSteps(func() { receive(t, bob, messages[3000], number(3000)) }))
+	require.Zero(t, countSteps(func() { receive(t, bob, messages[2999], number(2999)) }), "a stored key costs none")
+}
+
+// R04, R-5.4-2: a chain ends; it does not begin again at 0.
+func TestHeaderCounterOverflow(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m, _ := send(t, alice, "sync")
+	receive(t, bob, m, "sync")
+	for _, s := range []struct {
+		s  *Session
+		ck *chainKey
+	}{
+		{alice, &alice.load().sending.ck.chainKey},
+		{bob, &bob.load().receiving[bob.load().nReceiving-1].ck.chainKey},
+	} {
+		s.ck.index = lastIndex - 2
+	}
+	for range 2 {
+		m, _ := send(t, alice, "near the end")
+		receive(t, bob, m, "near the end")
+		bob = reload(t, bob)
+	}
+	before := record(t, alice)
+	out, _, err := alice.Encrypt([]byte("dst"), nil)
+	require.ErrorIs(t, err, ErrChainExhausted)
+	require.Equal(t, "dst", string(out))
+	require.Equal(t, before, record(t, alice))
+
+	// What a peer would send that goes on all the same.
+	f := takeApart(t, m)
+	f.counter = math.MaxUint32
+	refuse(t, bob, f.encode(), ErrChainExhausted)
+
+	// The next DH step begins a new chain.
+	m, _ = send(t, bob, "turn")
+	receive(t, alice, m, "turn")
+	m, _ = send(t, alice, "after")
+	receive(t, bob, m, "after")
+}
+
+// R04, E05: 2^32 + 5 is not 5.
+func TestCounter2to32Rejected(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	for _, over := range []uint64{1 << 32, 1<<32 + 5, math.MaxUint64} {
+		refuse(t, bob, sealed(t, alice, func(f *fields) { f.counter = over }), ErrMalformed)
+		refuse(t, bob, sealed(t, alice, func(f *fields) { f.previous = over }), ErrMalformed)
+	}
+}
+
+// R05, R-5.3-2: previous_counter is one less than the length of the chain that
+// ended, 0 for an empty one, and readers do not care.
+func TestPreviousCounterSemantics(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	for n, want := range []uint64{0, 0, 1, 2, 3} {
+		for _, m := range sendN(t, alice, n) { // the chain that ends
+			_, err := bob.Decrypt(nil, m)
+			require.NoError(t, err)
+		}
+		m, _ := send(t, bob, "turn")
+		receive(t, alice, m, "turn")
+		m, _ = send(t, alice, "new chain")
+		require.Equal(t, want, takeApart(t, m).previous, "after %d messages", n)
+		receive(t, bob, m, "new chain")
+		m, _ = send(t, bob, "turn")
+		receive(t, alice, m, "turn") // a chain of one ended in between
+	}
+}
+
+// R05: any previous_counter under a true MAC, the WhatsApp family's 2^32 − 1
+// among them, changes nothing but the bytes: no key is derived for it.
+func TestForgedPNStoresNothing(t *testing.T) {
+	for _, pn := range []uint64{0, 1, 5, 25_001, math.MaxUint32} {
+		alice, bob := newPair(t, Signal)
+		m := sealed(t, alice, func(f *fields) { f.previous = pn })
+		require.Equal(t, 1, countSteps(func() { receive(t, bob, m, "plaintext") }))
+		require.Zero(t, bob.load().stored())
+	}
+}
+
+// R06, R-5.6-4, R-5.5-4: messages of the last five chains decrypt late; one of
+// a sixth looks like a new ratchet key and does not authenticate.
+func TestEvictedRatchetKeyRejected(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	var late [][]byte
+	for range MaxReceivingChains + 1 {
+		m := sendN(t, alice, 2)
+		late = append(late, m[0])
+		receive(t, bob, m[1], number(1))
+		m[0], _ = send(t, bob, "turn")
+		receive(t, alice, m[0], "turn")
+	}
+	refuse(t, bob, late[0], ErrAuthentication)
+	for _, m := range late[1:] {
+		receive(t, bob, m, number(0))
+		refuse(t, bob, m, ErrDuplicate)
+	}
+}
+
+// R07, R-5.5-5
+func TestReplayIsTypedErrorAndNoOp(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	messages := sendN(t, alice, 5)
+	for _, i := range []int{1, 0, 4, 2, 3} {
+		receive(t, bob, messages[i], number(i))
+		for range 3 {
+			refuse(t, bob, messages[i], ErrDuplicate)
+			bob = reload(t, bob)
+		}
+	}
+	m, _ := send(t, bob, "turn")
+	receive(t, alice, m, "turn")
+	m, _ = send(t, alice, "turn")
+	receive(t, bob, m, "turn")
+	for _, m := range messages {
+		refuse(t, bob, m, ErrDuplicate) // of an older chain too
+	}
+}
+
+// R10, R-5.5-2: the MAC decides before the padding is looked at. Bad padding
+// under a true MAC, which only the peer can make, is the same error.
+func TestMACBeforePadding(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	seed := alice.load().sending.ck.seed()
+	keys := kdf.ExpandSeed(&seed, nil)
+	st := bob.load()
+
+	decrypts := func(last ...byte) bool {
+		buf := bytes.Repeat([]byte{0xaa}, 16)
+		copy(buf[16-len(last):], last)
+		encryptCBC(&keys, make([]byte, 16), buf)
+		m := sealed(t, alice, func(f *fields) { f.ciphertext = buf })
+		parsed, err := parseMessage(m, 3)
+		require.NoError(t, err)
+		_, _, _, err = st.decrypt(nil, &parsed, curve.GenerateKey)
+		if err != nil {
+			require.ErrorIs(t, err, ErrAuthentication)
+		}
+		// The same with a wrong MAC: the padding makes no difference.
+		m[len(m)-1] ^= 1
+		refuse(t, bob, m, ErrAuthentication)
+		return err == nil
+	}
+	for last := range 256 {
+		require.Equal(t, last == 1, decrypts(byte(last)), "last byte %d", last)
+	}
+	require.True(t, decrypts(2, 2))
+	require.True(t, decrypts(3, 3, 3))
+	require.True(t, decrypts(bytes.Repeat([]byte{16}, 16)...))
+	require.False(t, decrypts(3, 2, 3))
+	require.False(t, decrypts(2, 3, 3))
+	require.False(t, decrypts(append([]byte{15}, bytes.Repeat([]byte{16}, 15)...)...))
+}
+
+// R10: one error value for whatever is wrong with the cryptography.
+func TestUniformDecryptError(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m, _ := send(t, alice, "message")
+	wrongMAC, wrongCiphertext, otherKey := bytes.Clone(m), bytes.Clone(m), bytes.Clone(m)
+	wrongMAC[len(m)-1] ^= 1
+	wrongCiphertext[len(m)-9] ^= 1
+	key := curve.GenerateKey()
+	copy(otherKey[3:], key.Public().Append(nil))
+	for _, bad := range [][]byte{
+		wrongMAC, wrongCiphertext, otherKey,
+		sealed(t, alice, func(f *fields) { f.ciphertext = nil }),
+		sealed(t, alice, func(f *fields) { f.ciphertext = f.ciphertext[1:] }),
+	} {
+		_, err := bob.Decrypt(nil, bad)
+		require.True(t, err == ErrAuthentication, "%v", err)
+		refuse(t, bob, bad, ErrAuthentication)
+	}
+	receive(t, bob, m, "message")
+}
+
+// R11, R-5.3-1, R-5.5-3: 8 bytes of MAC, no more and no fewer, and each counts.
+func TestMACLengthExact(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m, _ := send(t, alice, "message")
+	body, mac := m[:len(m)-macSize], m[len(m)-macSize:]
+	seed := kdf.MessageSeed(bob.derive(t, m))
+	keys := kdf.ExpandSeed(&seed, nil)
+	st := bob.load()
+	full := kdf.MessageMAC(&keys.MAC, &st.remote, &st.local, body)
+	require.Equal(t, mac, full[:8])
+	for n := range 65 {
+		tag := append(bytes.Clone(full[:]), make([]byte, 32)...)[:n]
+		bad := append(bytes.Clone(body), tag...)
+		if n == macSize {
+			continue
+		}
+		before := record(t, bob)
+		_, err := bob.Decrypt(nil, bad)
+		require.Error(t, err, "tag of %d bytes", n)
+		require.Equal(t, before, record(t, bob))
+	}
+	for i := range 8 * macSize {
+		bad := bytes.Clone(m)
+		bad[len(body)+i/8] ^= 1 << (i % 8)
+		refuse(t, bob, bad, ErrAuthentication)
+	}
+	receive(t, bob, m, "message")
+}
+
+// derive returns the chain key at a message of a new chain.
+func (s *Session) derive(t *testing.T, b []byte) [32]byte {
+	m, err := parseMessage(b, 3)
+	require.NoError(t, err)
+	st := s.load()
+	_, ck, err := st.root.step(&st.sending.private, &m.ratchetKey)
+	require.NoError(t, err)
+	return ck.advance(m.counter).key
+}
+
+// R12, R-5.5-7
+func TestEveryBitOfMessageIsAuthenticated(t *testing.T) {
+	eachFamily(t, func(t *testing.T, family Family) {
+		alice, bob := newPair(t, family)
+		first, _ := send(t, alice, "so that the chain is known")
+		receive(t, bob, first, "so that the chain is known")
+		m, _ := send(t, alice, "message")
+		for i := range 8 * len(m) {
+			bad := bytes.Clone(m)
+			bad[i/8] ^= 1 << (i % 8)
+			_, err := bob.Decrypt(nil, bad)
+			require.Error(t, err, "bit %d", i)
+		}
+		for extra := range 256 {
+			_, err := bob.Decrypt(nil, append(bytes.Clone(m), byte(extra)))
+			require.Error(t, err)
+		}
+		receive(t, bob, m, "message")
+	})
+}
+
+// E06, R-2.3-2, R-2.3-3: the MAC is over the bytes received. Another order and
+// unknown fields are fine if the sender wrote them so, and not if somebody else
+// did; nothing is ever re-encoded.
+func TestMACOverReceivedBytes(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	unknown := append(wire.AppendBytes(nil, 5, []byte("post-quantum ratchet")), wire.AppendUint(nil, 99, 1)...)
+	m := sealed(t, alice, func(*fields) {}, unknown...)
+	refuse(t, bob, bytes.Replace(m, unknown, nil, 1), ErrAuthentication)
+	receive(t, bob, m, "plaintext")
+
+	alice, bob = newPair(t, Signal)
+	original, _, err := newSession(new(*alice.load())).Encrypt(nil, []byte("plaintext"))
+	require.NoError(t, err)
+	f := takeApart(t, original)
+	reordered := wire.AppendBytes([]byte{0x34}, 4, f.ciphertext)
+	reordered = wire.AppendUint(reordered, 3, f.previous)
+	reordered = wire.AppendUint(reordered, 2, f.counter)
+	reordered = wire.AppendBytes(reordered, 1, f.ratchetKey)
+	refuse(t, bob, append(bytes.Clone(reordered), f.mac...), ErrAuthentication)
+	st := alice.load()
+	seed := st.sending.ck.seed()
+	keys := kdf.ExpandSeed(&seed, nil)
+	mac := kdf.MessageMAC(&keys.MAC, &st.local, &st.remote, reordered)
+	receive(t, bob, append(reordered, mac[:macSize]...), "plaintext")
+}
+
+// E02, E03, E04, E05, R-2.3-1: what only an attacker writes, under a true MAC.
+func TestStrictProtobuf(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	for name, extra := range map[string][]byte{
+		"ratchet key twice":     wire.AppendBytes(nil, 1, make([]byte, 33)),
+		"counter twice":         {0x10, 0},
+		"previous twice":        {0x18, 0},
+		"ciphertext twice":      {0x22, 0},
+		"unknown group":         {0x4b, 0x4c},
+		"nested unknown groups": bytes.Repeat([]byte{0x4b}, 10000),
+		"overlong unknown":      {0x48, 0x81, 0x00},
+		"field 0":               {0x00, 0x00},
+		"truncated":             {0x48},
+		"length over the input": {0x4a, 0xff, 0xff, 0xff, 0xff, 0x0f},
+	} {
+		m := sealed(t, alice, func(*fields) {}, extra...)
+		refuse(t, bob, m, ErrMalformed)
+		_ = name
+	}
+	f := takeApart(t, sealed(t, alice, func(*fields) {}))
+	for mask := range 1 << 4 { // fields left out
+		b := []byte{f.version}
+		for num, field := range [][]byte{
+			wire.AppendBytes(nil, 1, f.ratchetKey), wire.AppendUint(nil, 2, f.counter),
+			wire.AppendUint(nil, 3, f.previous), wire.AppendBytes(nil, 4, f.ciphertext),
+		} {
+			if mask>>num&1 == 0 {
+				b = append(b, field...)
+			}
+		}
+		want := ErrMalformed
+		if mask == 0 || mask == 1<<2 { // previous_counter has a default
+			want = ErrAuthentication
+		}
+		refuse(t, bob, append(b, make([]byte, macSize)...), want)
+	}
+}
+
+// H01, H02: the ratchet key of a message.
+func TestDHRejectsAllLowOrderPoints(t *testing.T) {
+	var v struct {
+		Source, Licence string
+		LowOrder        []testvectors.Hex `json:"u_with_zero_shared_secret"`
+		NonCanonical    []testvectors.Hex `json:"u_noncanonical_encodings"`
+	}
+	require.NoError(t, testvectors.Load("standard/x25519_low_order_and_noncanonical.json", &v))
+	bad := append(v.LowOrder, v.NonCanonical...)
+	require.Len(t, bad, 14+19)
+	alice, bob := newPair(t, Signal)
+	for _, u := range bad {
+		m := sealed(t, alice, func(f *fields) { f.ratchetKey = append([]byte{5}, u...) })
+		refuse(t, bob, m, ErrMalformed)
+		refuse(t, bob, m, x3dh.ErrInvalidKey)
+	}
+	for _, key := range [][]byte{nil, {5}, make([]byte, 33), make([]byte, 32), make([]byte, 34)} {
+		refuse(t, bob, sealed(t, alice, func(f *fields) { f.ratchetKey = key }), ErrMalformed)
+	}
+}
+
+// R13, H17, R-5.7-2: what the MAC is over is three strings of which the first
+// two have one length each, so that no two inputs run together to the same
+// bytes; it holds both identity keys in the order of their roles. Devices and
+// addresses are not in it (SPEC.md §5.7).
+func TestADEncodingInjective(t *testing.T) {
+	key := [32]byte{1}
+	seen := map[[32]byte]string{}
+	for range 2000 {
+		var b [66 + 20]byte
+		rand.Read(b[:])
+		n := int(b[85]) % 20
+		in := string(b[:66+n])
+		mac := kdf.MessageMAC(&key, (*[33]byte)(b[:33]), (*[33]byte)(b[33:66]), b[66:66+n])
+		if other, ok := seen[mac]; ok {
+			require.Equal(t, other, in)
+		}
+		seen[mac] = in
+	}
+}
+
+// H17
+func TestADBindsBothIdentitiesDevicesAndRoles(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m, _ := send(t, alice, "message")
+	for name, change := range map[string]func(*state){
+		"another sender":   func(s *state) { s.remote[5] ^= 1 },
+		"another receiver": func(s *state) { s.local[5] ^= 1 },
+		"roles exchanged":  func(s *state) { s.local, s.remote = s.remote, s.local },
+	} {
+		st := *bob.load()
+		change(&st)
+		_, err := newSession(&st).Decrypt(nil, m)
+		require.ErrorIs(t, err, ErrAuthentication, name)
+	}
+	receive(t, bob, m, "message")
+}
+
+// H17: a server that says that Carol's message is from Alice gives it to the
+// session with Alice, which refuses it; the session that decrypts it knows
+// Carol's identity key.
+func TestWrongSenderAddressRejected(t *testing.T) {
+	a, b, c := newDevice(t, Signal, true), newDevice(t, Signal, true), newDevice(t, Signal, true)
+	m, _ := send(t, a.start(t, b), "from Alice")
+	withAlice, _, err := b.accept(t, m)
+	require.NoError(t, err)
+	carol := c.start(t, b)
+	m, _ = send(t, carol, "from Carol")
+	withCarol, _, err := b.accept(t, m)
+	require.NoError(t, err)
+	m, _ = send(t, withCarol, "to Carol")
+	receive(t, carol, m, "to Carol")
+	m, _ = send(t, carol, "from Carol")
+	refuse(t, withAlice, m, ErrAuthentication)
+	receive(t, withCarol, m, "from Carol")
+	require.Equal(t, c.identity.Public(), withCarol.RemoteIdentity())
+	require.Equal(t, a.identity.Public(), withAlice.RemoteIdentity())
+}
+
+// H18, R-5.7-1: a message sent back to its author, also if both have one
+// identity key, as the devices of one Signal account have.
+func TestReflectedMessageRejected(t *testing.T) {
+	for _, oneIdentity := range []bool{false, true} {
+		a, b := newDevice(t, Signal, true), newDevice(t, Signal, true)
+		if oneIdentity {
+			b.identity = a.identity
+			var err error
+			b.signed, err = x3dh.GenerateSignedPreKey(b.identity, 7, testTime)
+			require.NoError(t, err)
+		}
+		alice := a.start(t, b)
+		first, _ := send(t, alice, "first")
+		im, err := x3dh.ParseInitialMessage(first)
+		require.NoError(t, err)
+		_, err = alice.DecryptInitial(nil, im)
+		if oneIdentity {
+			require.ErrorIs(t, err, ErrAuthentication)
+		} else {
+			require.ErrorIs(t, err, ErrIdentityMismatch)
+		}
+		bob, _, err := b.accept(t, first)
+		require.NoError(t, err)
+		for _, s := range []*Session{alice, bob, alice, bob} {
+			peer := alice
+			if s == alice {
+				peer = bob
+			}
+			m, typ := send(t, s, "there")
+			if typ == Initial {
+				im, err := x3dh.ParseInitialMessage(m)
+				require.NoError(t, err)
+				m = im.Message
+			}
+			refuse(t, s, m, ErrAuthentication)
+			receive(t, peer, m, "there")
+		}
+	}
+}
+
+// H18: a session with oneself has no limits of its own.
+func TestSelfSessionNeedsSameUser(t *testing.T) {
+	a := newDevice(t, Signal, true)
+	alice := a.start(t, a)
+	m, _ := send(t, alice, "note")
+	self, plaintext, err := a.accept(t, m)
+	require.NoError(t, err)
+	require.Equal(t, "note", string(plaintext))
+	m, _ = send(t, self, "answer")
+	receive(t, alice, m, "answer")
+	refuse(t, self, forge(t, alice, MaxForwardJump+1), ErrTooFarAhead)
+}
+
+// E07, R-2.2-2
+func TestVersionMatrix(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m, _ := send(t, alice, "message")
+	for v := range 256 {
+		bad := bytes.Clone(m)
+		bad[0] = byte(v)
+		switch {
+		case v == 0x34:
+		case v>>4 == 3:
+			refuse(t, bob, bad, ErrAuthentication) // read, and the MAC covers the nibble
+		default:
+			refuse(t, bob, bad, ErrVersion)
+		}
+	}
+	for n := range 9 {
+		refuse(t, bob, m[:n], ErrMalformed)
+	}
+	receive(t, bob, m, "message")
+}
+
+// E08: each kind of bytes, given to each reader.
+func TestTypeConfusionMatrix(t *testing.T) {
+	a, b := newDevice(t, Signal, true), newDevice(t, Signal, true)
+	starting := a.start(t, b)
+	initial, _ := send(t, starting, "initial")
+	alice, bob := newPair(t, Signal)
+	ordinary, _ := send(t, alice, "ordinary")
+	bundle, err := b.bundle(t).AppendBinary(nil)
+	require.NoError(t, err)
+	kinds := map[string][]byte{
+		"ordinary": ordinary, "initial": initial, "bundle": bundle,
+		"session": record(t, bob), "nothing": nil,
+	}
+	readers := map[string]func([]byte) error{
+		"ordinary": func(b []byte) error { _, err := reload(t, bob).Decrypt(nil, b); return err },
+		"initial": func(m []byte) error {
+			im, err := x3dh.ParseInitialMessage(m)
+			if err != nil {
+				return err
+			}
+			acceptance, err := x3dh.Respond(b.identity, im, b.signed, b.oneTime)
+			if err != nil {
+				return err
+			}
+			_, _, err = Accept(nil, acceptance, b.config)
+			return err
+		},
+		"bundle":  func(b []byte) error { _, err := x3dh.ParseBundle(b); return err },
+		"session": func(b []byte) error { _, err := ParseSession(b, Signal); return err },
+	}
+	for kind, b := range kinds {
+		for reader, read := range readers {
+			require.Equal(t, kind == reader, read(b) == nil, "%s read as %s", kind, reader)
+		}
+	}
+}
+
+// R17, R-5.5-1: the first reply carries a ratchet key that did not exist before
+// the message that it answers.
+func TestFirstReplyGeneratesFreshRatchetKey(t *testing.T) {
+	a, b := newDevice(t, Signal, true), newDevice(t, Signal, true)
+	alice := a.start(t, b)
+	m, _ := send(t, alice, "first")
+	bob, _, err := b.accept(t, m)
+	require.NoError(t, err)
+	reply, _ := send(t, bob, "reply")
+	key := takeApart(t, reply).ratchetKey
+	require.NotEqual(t, b.signed.Public().Key.Bytes(), key)
+	require.NotContains(t, string(m), string(key))
+	twin, _, err := b.accept(t, m)
+	require.NoError(t, err)
+	reply, _ = send(t, twin, "reply")
+	require.NotEqual(t, key, takeApart(t, reply).ratchetKey)
+}
+
+// R17: a thief has the whole state of both sides and then only watches. He
+// reads what the stolen chains give, and after one message each way nothing.
+func TestHealsAfterOneRoundTrip(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	thiefA, thiefB := reload(t, alice), reload(t, bob)
+
+	m, _ := send(t, alice, "still readable")
+	receive(t, thiefB, m, "still readable")
+	receive(t, bob, m, "still readable")
+
+	m, _ = send(t, bob, "with a key that he does not have, to one that he has")
+	receive(t, thiefA, m, "with a key that he does not have, to one that he has")
+	receive(t, alice, m, "with a key that he does not have, to one that he has")
+
+	m, _ = send(t, alice, "healed")
+	refuse(t, thiefB, m, ErrAuthentication)
+	refuse(t, thiefA, m, ErrAuthentication)
+	receive(t, bob, m, "healed")
+}
+
+// R20: a ciphertext opens in one session, under one key. (A tag of 8 bytes
+// does not commit in the cryptographic sense: SPEC.md §5.4.)
+func TestCiphertextOpensUnderOneKeyOnly(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	messages := sendN(t, alice, 20)
+	for i, m := range messages {
+		for j := range messages {
+			f, g := takeApart(t, m), takeApart(t, messages[j])
+			if i == j {
+				continue
+			}
+			f.counter = g.counter
+			refuse(t, bob, f.encode(), ErrAuthentication)
+		}
+	}
+	for range 5 {
+		_, other := newPair(t, Signal)
+		refuse(t, other, messages[0], ErrAuthentication)
+	}
+	for i, m := range messages {
+		receive(t, bob, m, number(i))
+	}
+}
+
+// R21: what Go lets us erase is erased: the state that a call replaced, the
+// stored key that a message used, keys that were evicted.
+func TestSecretErasedAfterUse(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	messages := sendN(t, alice, 10)
+	receive(t, bob, messages[9], number(9))
+
+	old := bob.load()
+	chain := &old.receiving[old.nReceiving-1]
+	stored := chain.skipped[0].keys
+	require.Len(t, stored, 9)
+	require.NotZero(t, stored[4])
+	receive(t, bob, messages[4], number(4))
+	require.Zero(t, stored[4], "the stored key")
+	require.Zero(t, *old, "the state before")
+	require.NotZero(t, stored[3])
+	receive(t, bob, messages[3], number(3))
+
+	old = alice.load()
+	send(t, alice, "message")
+	require.Zero(t, *old)
+
+	for range MaxReceivingChains { // evicts the chain with its stored keys
+		m, _ := send(t, bob, "turn")
+		receive(t, alice, m, "turn")
+		m, _ = send(t, alice, "turn")
+		receive(t, bob, m, "turn")
+	}
+	require.Equal(t, make([]messageKey, 9), stored, "keys of an evicted chain")
+
+	messages = sendN(t, alice, 2+MaxSkippedKeys+1)
+	receive(t, bob, messages[2], number(2))
+	st := bob.load()
+	stored = st.receiving[st.nReceiving-1].skipped[0].keys
+	require.Len(t, stored, 2)
+	receive(t, bob, messages[len(messages)-1], number(len(messages)-1))
+	require.Equal(t, []messageKey{{}, stored[1]}[:1], stored[:1], "keys over the limit")
+}

@@ -1,0 +1,46 @@
+package x3dh
+
+import (
+	"testing"
+
+	"filippo.io/edwards25519"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/testvectors"
+)
+
+// badKeys are all u coordinates that no honest peer has, 31 in all.
+func badKeys(t testing.TB) (bad []testvectors.Hex) {
+	t.Helper()
+	var v struct {
+		Source, Licence string
+		LowOrder        []testvectors.Hex `json:"u_with_zero_shared_secret"`
+		NonCanonical    []testvectors.Hex `json:"u_noncanonical_encodings"`
+	}
+	require.NoError(t, testvectors.Load("standard/x25519_low_order_and_noncanonical.json", &v))
+	require.Len(t, v.LowOrder, 14)
+	require.Len(t, v.NonCanonical, 19)
+	return append(v.LowOrder, v.NonCanonical...)
+}
+
+// torsionVariants are the public key of k plus each of the eight points of the
+// torsion subgroup.
+func torsionVariants(t testing.TB, k curve.PrivateKey) (variants []curve.PublicKey) {
+	t.Helper()
+	s, err := edwards25519.NewScalar().SetBytesWithClamping(k[:])
+	require.NoError(t, err)
+	p := new(edwards25519.Point).ScalarBaseMult(s)
+	// A point of order 8.
+	torsion, err := new(edwards25519.Point).SetBytes([]byte{
+		0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+		0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+	})
+	require.NoError(t, err)
+	for range 8 {
+		variants = append(variants, curve.PublicKey(p.BytesMontgomery()))
+		p.Add(p, torsion)
+	}
+	require.Equal(t, variants[0], curve.PublicKey(p.BytesMontgomery()), "the point has order 8")
+	return variants
+}
