@@ -221,7 +221,7 @@ func TestArchiveForgetsThePendingPreKey(t *testing.T) {
 	receive(t, reload(t, alice), answer, "late answer")
 }
 
-// R-4.4-3: a responder has a session only when the first message is genuine:
+// R-4.4-3, R-3.6-4: a responder has a session only when the first message is genuine:
 // of no damaged first message does anything come into being.
 func TestAcceptNeedsAGenuineMessage(t *testing.T) {
 	a, b := newDevice(t, Signal, true), newDevice(t, Signal, true)
@@ -323,4 +323,22 @@ func TestRatchetStepDrawsNewKey(t *testing.T) { // R18
 	receive(t, bob, m, "fork")
 	receive(t, twin, m, "fork")
 	require.NotEqual(t, bob.load().sending.private, twin.load().sending.private)
+}
+
+// R-5.4-3, R-5.5-6, R-6.1-4: why a state is stored before anything leaves, and
+// why no copy of it goes on. The library cannot see it; the caller's database
+// can.
+func TestTwoCopiesUseOneKeyTwice(t *testing.T) {
+	alice, _ := newPair(t, Signal)
+	restored := reload(t, alice)
+	m1, _ := send(t, alice, "the one")
+	m2, _ := send(t, restored, "the other")
+	f1, f2 := takeApart(t, m1), takeApart(t, m2)
+	require.Equal(t, f1.ratchetKey, f2.ratchetKey)
+	require.Equal(t, f1.counter, f2.counter)
+
+	// Stored in time, there is nothing to restore from.
+	alice = reload(t, alice)
+	m3, _ := send(t, alice, "the next")
+	require.Equal(t, f1.counter+1, takeApart(t, m3).counter)
 }

@@ -302,6 +302,7 @@ func TestBadBundleTouchesNothing(t *testing.T) {
 	require.ErrorIs(t, err, ErrUninitialized, "the zero bundle was not verified")
 }
 
+// R-4.1-2: whose identity key it is can be seen before a bundle is used.
 func TestBundleEncoding(t *testing.T) {
 	eachOPK(t, func(t *testing.T, opk bool) {
 		bundle := newSide(t).bundle(t, opk)
@@ -310,6 +311,7 @@ func TestBundleEncoding(t *testing.T) {
 		got, err := ParseBundle(b[3:])
 		require.NoError(t, err)
 		require.Equal(t, bundle, got)
+		require.Equal(t, bundle.Info().IdentityKey, got.Info().IdentityKey)
 		for n := range len(b) - 3 {
 			_, err := ParseBundle(b[3 : 3+n])
 			require.Error(t, err, "cut to %d", n)
@@ -593,6 +595,8 @@ func TestTranscriptHasNoIdentitySignature(t *testing.T) {
 	require.Equal(t, []int{1, 2, 3, 4, 5, 6}, nums)
 }
 
+// R-3.6-3 asks to store records before anything is published: they hold all
+// that a bundle is made of.
 func TestRecords(t *testing.T) {
 	s := newSide(t)
 	check := func(b []byte, err error, parse func([]byte) ([]byte, error)) {

@@ -127,7 +127,7 @@ func loadLowOrder(t testing.TB) (v lowOrderVectors) {
 	return v
 }
 
-// R-3.2-1, R-3.2-2. The other slots that hold a key are tested in x3dh and
+// R-3.2-1, R-3.2-2, R-3.3-1. The other slots that hold a key are tested in x3dh and
 // ratchet; all go through ParsePublicKey.
 func TestDHRejectsAllLowOrderPoints(t *testing.T) {
 	k := GenerateKey()
@@ -184,7 +184,7 @@ func TestParsePublicKeyRejectsNonCanonical(t *testing.T) {
 	}
 }
 
-// R-3.1-2
+// R-3.1-1, R-3.1-2
 func TestNewPrivateKeyClamps(t *testing.T) {
 	for range 50 {
 		k := GenerateKey()

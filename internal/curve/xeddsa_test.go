@@ -76,6 +76,7 @@ func TestXEdDSADialectVectors(t *testing.T) {
 	require.Equal(t, 9, differences)
 }
 
+// R-3.4-2, and each bit of a signature.
 func TestSignVerify(t *testing.T) {
 	bits := map[byte]int{}
 	for range 64 {
@@ -161,7 +162,7 @@ func TestXEdDSARejectsLowOrderIdentity(t *testing.T) {
 	require.NotZero(t, forged, "the forgery works against a verifier without the check")
 }
 
-// H07: there is no way to hand Sign a public key, and the one in the hash is
+// H07, R-3.4-1: there is no way to hand Sign a public key, and the one in the hash is
 // the one that belongs to the private key: a signature verifies under it.
 func TestSignDerivesItsOwnPublicKey(t *testing.T) {
 	k := GenerateKey()

@@ -52,6 +52,7 @@ func TestAcceptsEachFieldInAnyOrder(t *testing.T) {
 		repeated: [][]byte{[]byte("x"), {}}}, f)
 }
 
+// R-2.3-1, R-1-2
 func TestRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"overlong tag":              {0x88, 0x00, 1},

@@ -1,0 +1,182 @@
+package rules
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/sotto-im/sotto"
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+	Deps       []string
+}
+
+// list returns the packages of the module, less the path of the module.
+func list(t *testing.T) map[string]pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", module+"/...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	pkgs := map[string]pkg{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		pkgs[strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")] = p
+	}
+	require.Contains(t, pkgs, "x3dh")
+	require.Contains(t, pkgs, "ratchet")
+	return pkgs
+}
+
+// core reports whether a package is part of the library: no command, no test
+// program, no helper of tests.
+func core(name string) bool {
+	return !strings.HasPrefix(name, "cmd/") && !strings.HasPrefix(name, "testvectors") &&
+		!strings.HasPrefix(name, "fuzz") && !strings.HasSuffix(name, "test") && name != "internal/rules"
+}
+
+// H08 and the import rules: no weak randomness, no I/O, no clock, no cgo, no
+// reflection, no logging.
+func TestNoMathRandImports(t *testing.T) {
+	forbidden := []string{"math/rand", "math/rand/v2", "unsafe", "net", "os", "log", "log/slog", "reflect", "C", "syscall", "plugin"}
+	checked := 0
+	for name, p := range list(t) {
+		if !core(name) {
+			continue
+		}
+		checked++
+		for _, i := range p.Imports {
+			require.NotContains(t, forbidden, i, "%s imports it", name)
+			require.False(t, strings.HasPrefix(i, "net/") || strings.HasPrefix(i, "os/"), "%s imports %s", name, i)
+		}
+	}
+	require.GreaterOrEqual(t, checked, 6)
+}
+
+// E12: compression before encryption shows secrets in sizes. E10: no protobuf
+// text or JSON codecs, and no reflection over messages.
+func TestNoCompressionInCore(t *testing.T) { noDeps(t, "compress/") }
+
+func TestNoProtojsonInCore(t *testing.T) {
+	noDeps(t, "google.golang.org/protobuf/encoding/protojson", "google.golang.org/protobuf/encoding/prototext",
+		"google.golang.org/protobuf/proto", "google.golang.org/protobuf/reflect")
+}
+
+func noDeps(t *testing.T, prefixes ...string) {
+	t.Helper()
+	for name, p := range list(t) {
+		for _, d := range p.Deps {
+			for _, prefix := range prefixes {
+				require.False(t, core(name) && strings.HasPrefix(d, prefix), "%s depends on %s", name, d)
+			}
+		}
+	}
+}
+
+// The house: who may know whom.
+func TestLayers(t *testing.T) {
+	pkgs := list(t)
+	knows := func(name, other string) bool {
+		return slices.Contains(pkgs[name].Deps, module+"/"+other)
+	}
+	for _, rule := range []struct{ name, mustNotKnow string }{
+		{"x3dh", "ratchet"}, {"x3dh", "senderkey"}, {"x3dh", "sesame"},
+		{"ratchet", "senderkey"}, {"ratchet", "sesame"},
+		{"senderkey", "x3dh"}, {"senderkey", "ratchet"}, {"senderkey", "sesame"},
+		{"envelope", "lamport"}, {"lamport", "envelope"},
+	} {
+		require.False(t, knows(rule.name, rule.mustNotKnow), "%s knows %s", rule.name, rule.mustNotKnow)
+	}
+	require.True(t, knows("ratchet", "x3dh"))
+	for name, p := range pkgs {
+		for _, i := range p.Imports {
+			if strings.HasPrefix(i, "filippo.io/edwards25519") {
+				require.Equal(t, "internal/curve", name, "the only importer of edwards25519")
+			}
+			if core(name) && strings.HasPrefix(i, "google.golang.org/protobuf") {
+				require.Equal(t, "internal/wire", name, "the only reader of varints")
+			}
+		}
+		if name != "envelope" && name != "lamport" {
+			continue
+		}
+		for _, d := range p.Deps {
+			require.False(t, strings.HasPrefix(d, "crypto"), "%s depends on %s", name, d)
+			if strings.HasPrefix(d, module) {
+				require.Equal(t, module+"/internal/wire", d, name)
+			}
+		}
+	}
+}
+
+// E10: the modules that users of the library download, and why there are no
+// others: CONTRIBUTING.md. edwards25519 before 1.1.1 has CVE-2026-26958.
+func TestModuleAllowlist(t *testing.T) {
+	cmd := exec.Command("go", "mod", "edit", "-json")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var mod struct {
+		Require []struct {
+			Path, Version string
+			Indirect      bool
+		}
+	}
+	require.NoError(t, json.Unmarshal(out, &mod))
+	allowed := map[string]string{ // with the lowest version
+		"filippo.io/edwards25519":     "v1.2.0",
+		"golang.org/x/crypto":         "v0.40.0",
+		"google.golang.org/protobuf":  "v1.36.0",
+		"github.com/stretchr/testify": "v1.10.0",
+	}
+	require.NotEmpty(t, mod.Require)
+	for _, r := range mod.Require {
+		if r.Indirect {
+			continue
+		}
+		require.Contains(t, allowed, r.Path)
+		require.True(t, atLeast(r.Version, allowed[r.Path]), "%s %s", r.Path, r.Version)
+	}
+
+	// Of the indirect ones, none is linked into the library.
+	for name, p := range list(t) {
+		for _, d := range p.Deps {
+			if core(name) && strings.Contains(strings.Split(d, "/")[0], ".") && !strings.HasPrefix(d, module) {
+				require.True(t, strings.HasPrefix(d, "filippo.io/edwards25519") || strings.HasPrefix(d, "google.golang.org/protobuf") ||
+					strings.HasPrefix(d, "golang.org/x/crypto") || strings.HasPrefix(d, "golang.org/x/sys"), "%s links %s", name, d)
+			}
+		}
+	}
+}
+
+// atLeast compares two versions vX.Y.Z.
+func atLeast(version, least string) bool {
+	v, l := strings.Split(version[1:], "."), strings.Split(least[1:], ".")
+	for i := range l {
+		if len(v[i]) != len(l[i]) {
+			return len(v[i]) > len(l[i])
+		}
+		if v[i] != l[i] {
+			return v[i] > l[i]
+		}
+	}
+	return true
+}
