@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/internal/kdf"
+	"github.com/sotto-im/sotto/testvectors"
 )
 
 func fingerprints(t testing.TB, version uint32) (alice, bob Fingerprint, keys [2]PublicKey) {
@@ -15,6 +18,46 @@ func fingerprints(t testing.TB, version uint32) (alice, bob Fingerprint, keys [2
 	bob, err = NewFingerprint(version, []byte("bob"), keys[1], []byte("alice"), keys[0])
 	require.NoError(t, err)
 	return alice, bob, keys
+}
+
+// H30, R-7.1-1: digits and scannable forms that a peer gave.
+func TestFingerprintVectors(t *testing.T) {
+	var v struct {
+		Source, Licence string
+		LibraryVersion  string `json:"library_version"`
+		Vectors         []struct {
+			Comment    string
+			Iterations int
+			Version    uint32
+			LocalID    testvectors.Hex `json:"local_id"`
+			LocalKey   testvectors.Hex `json:"local_key"`
+			RemoteID   testvectors.Hex `json:"remote_id"`
+			RemoteKey  testvectors.Hex `json:"remote_key"`
+			Display    string
+			Scannable  testvectors.Hex
+		}
+	}
+	require.NoError(t, testvectors.Load("recorded/fingerprint-libsignal-0.72.1.json", &v))
+	require.Len(t, v.Vectors, 17)
+	for _, c := range v.Vectors {
+		local, err := ParsePublicKey(c.LocalKey)
+		require.NoError(t, err)
+		remote, err := ParsePublicKey(c.RemoteKey)
+		require.NoError(t, err)
+		f, err := NewFingerprint(c.Version, c.LocalID, local, c.RemoteID, remote)
+		require.NoError(t, err)
+		if c.Iterations != kdf.FingerprintIterations {
+			f.local = kdf.Fingerprint(c.Iterations, c.LocalKey, c.LocalID)
+			f.remote = kdf.Fingerprint(c.Iterations, c.RemoteKey, c.RemoteID)
+		}
+		require.Equal(t, c.Display, f.String(), c.Comment)
+		b, err := f.AppendBinary(nil)
+		require.NoError(t, err)
+		require.Equal(t, []byte(c.Scannable), b, c.Comment)
+		scanned, err := ParseFingerprint(c.Scannable)
+		require.NoError(t, err)
+		require.Equal(t, f, scanned, c.Comment)
+	}
 }
 
 // H30, R-7.1-1, R-7.2-1: both sides show the same 60 digits, and each one's

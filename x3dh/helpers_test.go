@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/internal/wire"
 	"github.com/sotto-im/sotto/testvectors"
 )
 
@@ -43,4 +44,39 @@ func torsionVariants(t testing.TB, k curve.PrivateKey) (variants []curve.PublicK
 	}
 	require.Equal(t, variants[0], curve.PublicKey(p.BytesMontgomery()), "the point has order 8")
 	return variants
+}
+
+// without returns an encoded message less one of its fields.
+func without(t testing.TB, b []byte, num int) (out []byte) {
+	t.Helper()
+	rest := b
+	for len(rest) > 0 {
+		d := wire.Decode(rest)
+		require.True(t, d.Next())
+		n := d.Num()
+		d.Skip()
+		field := rest
+		// What Skip passed over is what is left of rest.
+		rest = rest[fieldLen(t, rest):]
+		if n != num {
+			out = append(out, field[:len(field)-len(rest)]...)
+		}
+	}
+	return out
+}
+
+// fieldLen is the length of the first field of b, by trying.
+func fieldLen(t testing.TB, b []byte) int {
+	t.Helper()
+	for n := 1; n <= len(b); n++ {
+		d := wire.Decode(b[:n])
+		if d.Next() {
+			d.Skip()
+			if d.Close() == nil {
+				return n
+			}
+		}
+	}
+	t.Fatal("no field")
+	return 0
 }
