@@ -702,3 +702,25 @@ func TestSecretErasedAfterUse(t *testing.T) {
 	receive(t, bob, messages[len(messages)-1], number(len(messages)-1))
 	require.Equal(t, []messageKey{{}, stored[1]}[:1], stored[:1], "keys over the limit")
 }
+
+// R21: Decrypt works in the memory behind dst. Neither the IV nor, of a message
+// with bad padding, the plaintext stays there.
+func TestNothingStaysBehindDst(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	seed := alice.load().sending.ck.seed()
+	keys := kdf.ExpandSeed(&seed, nil)
+	secret := bytes.Repeat([]byte("plaintext"), 16)[:128] // no padding
+	encryptCBC(&keys, make([]byte, 16), secret)
+	m := sealed(t, alice, func(f *fields) { f.ciphertext = bytes.Clone(secret) })
+	backing := make([]byte, 500)
+	_, err := bob.Decrypt(backing[:0], m)
+	require.ErrorIs(t, err, ErrAuthentication)
+	require.NotContains(t, string(backing), "plaintext")
+	require.NotContains(t, string(backing), string(keys.IV[:]))
+
+	m, _ = send(t, alice, "message")
+	_, err = bob.Decrypt(backing[:0], m)
+	require.NoError(t, err)
+	require.Contains(t, string(backing), "message")
+	require.NotContains(t, string(backing), string(keys.IV[:]))
+}

@@ -173,6 +173,13 @@ func TestBundleEncoding(t *testing.T) {
 			info := bundle.Info()
 			info.OneTimePreKey.ID++
 			require.NotEqual(t, info, bundle.Info(), "Info is a copy")
+			same, err := NewBundle(bundle.Info())
+			require.NoError(t, err)
+			argument := bundle.Info()
+			other, err := NewBundle(argument)
+			require.NoError(t, err)
+			argument.OneTimePreKey.ID++
+			require.Equal(t, same, other, "and so is what NewBundle keeps")
 			for _, half := range []int{4, 5} {
 				cut := without(t, b[3:], half)
 				_, err := ParseBundle(cut)
