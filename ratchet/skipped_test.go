@@ -1,0 +1,128 @@
+package ratchet
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// content is what stored keys are to the rest of the package.
+func (s skippedKeys) content() map[uint32]messageKey {
+	m := map[uint32]messageKey{}
+	for n, k := range s.descending {
+		m[n] = *k
+	}
+	return m
+}
+
+// States share the memory of their stored keys. Random histories of keys that
+// are stored and taken are compared with maps: the last value, and every
+// earlier one, which has to stay what it was until its keys are erased.
+func TestSkippedKeysAgainstMaps(t *testing.T) {
+	dropped, middles, branches := 0, 0, 0
+	seed := rand.Uint64()
+	for i := range uint64(12) {
+		rng := rand.New(rand.NewPCG(seed, i))
+		type version struct {
+			s skippedKeys
+			m map[uint32]messageKey
+		}
+		var s skippedKeys
+		model := map[uint32]messageKey{}
+		history := []version{{s, maps.Clone(model)}}
+		ck := chainKey{key: [32]byte{byte(i)}}
+		for range 60 {
+			if len(model) > 0 && rng.IntN(2) == 0 { // a late message
+				numbers := slices.Sorted(maps.Keys(model))
+				n := numbers[rng.IntN(len(numbers))]
+				r, k, ok := s.find(n)
+				require.True(t, ok, "seed %d, %d", seed, i)
+				require.Equal(t, model[n], s[r].keys[k])
+				if k > 0 && k < len(s[r].keys)-1 {
+					middles++
+				}
+				s = s.without(r, k)
+				delete(model, n)
+			} else { // a message after n that are missing
+				n := uint32(rng.IntN(6))
+				if rng.IntN(12) == 0 {
+					n = uint32(rng.IntN(MaxSkippedKeys + 1))
+				}
+				if rng.IntN(4) == 0 {
+					// A decryption that failed after all: what it derived is
+					// thrown away, and wrote nothing that matters.
+					other := ck
+					other.key[31] ^= 1
+					s.with(other, n)
+					branches++
+				}
+				var discarded skippedKeys
+				s, discarded = s.with(ck, n)
+				for range n {
+					model[ck.index] = messageKey{seed: ck.seed()}
+					ck = ck.advance(1)
+				}
+				ck = ck.advance(1) // the message itself
+				gone := map[uint32]messageKey{}
+				for _, n := range slices.Sorted(maps.Keys(model))[:max(0, len(model)-MaxSkippedKeys)] {
+					gone[n] = model[n]
+					delete(model, n)
+				}
+				require.Equal(t, gone, discarded.content(), "seed %d, %d: the lowest go", seed, i)
+				dropped += len(gone)
+			}
+			require.Equal(t, model, s.content(), "seed %d, %d", seed, i)
+			require.Equal(t, len(model), s.len())
+			checkRuns(t, s)
+			for _, n := range []uint32{0, ck.index - 1, ck.index, rng.Uint32N(ck.index + 1)} {
+				_, has := model[n]
+				_, _, ok := s.find(n)
+				require.Equal(t, has, ok)
+			}
+			history = append(history, version{s, maps.Clone(model)})
+		}
+		for _, v := range history {
+			require.Equal(t, v.m, v.s.content(), "seed %d, %d: an old value has changed", seed, i)
+		}
+	}
+	require.Positive(t, dropped)
+	require.Positive(t, middles)
+	require.Positive(t, branches)
+}
+
+// Keys that were used or dropped are erased, and no other ones: the next state
+// shares their memory.
+func TestErasingDiscardedKeys(t *testing.T) {
+	var c receivingChain
+	c.ck.key = [32]byte{1}
+	dropped := 0
+	read := func(n uint32) {
+		before := c.skipped.content()
+		old := c.skipped
+		f, err := c.find(n)
+		require.NoError(t, err)
+		discarded := c.apply(&f)
+		dropped += discarded.len()
+		want := c.skipped.content()
+		discarded.erase()
+		require.Equal(t, want, c.skipped.content())
+		for n, k := range old.descending {
+			if _, kept := want[n]; kept {
+				require.Equal(t, before[n], *k)
+			} else {
+				require.Zero(t, *k, "key %d is still there", n)
+			}
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	read(1500)
+	for range 40 {
+		numbers := slices.Sorted(maps.Keys(c.skipped.content()))
+		read(numbers[rng.IntN(len(numbers))])
+		read(c.ck.index + rng.Uint32N(100))
+	}
+	require.Greater(t, dropped, 40)
+}
