@@ -321,7 +321,7 @@ func (w *world) deliver(m *message, b []byte) {
 	w.reach(string(v))
 	text, accepted, _, err := w.decrypt(to, m.session, m.typ, b)
 	w.must(accepted == nil, "a second session from one handshake")
-	w.must(err == v.err(), "a message that %s gave %v", v, err)
+	w.must(errors.Is(err, v.err()), "a message that %s gave %v", v, err)
 	if err == nil {
 		w.must(!m.read, "a message was read twice")
 		w.must(bytes.Equal(text, m.text), "read %x, sent %x", text, m.text)
