@@ -24,7 +24,7 @@ func (s skippedKeys) content() map[uint32]messageKey {
 func TestSkippedKeysAgainstMaps(t *testing.T) {
 	dropped, middles, branches := 0, 0, 0
 	seed := rand.Uint64()
-	for i := range uint64(12) {
+	for i := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, i))
 		type version struct {
 			s skippedKeys
@@ -34,7 +34,7 @@ func TestSkippedKeysAgainstMaps(t *testing.T) {
 		model := map[uint32]messageKey{}
 		history := []version{{s, maps.Clone(model)}}
 		ck := chainKey{key: [32]byte{byte(i)}}
-		for range 60 {
+		for range 50 {
 			if len(model) > 0 && rng.IntN(2) == 0 { // a late message
 				numbers := slices.Sorted(maps.Keys(model))
 				n := numbers[rng.IntN(len(numbers))]
