@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -105,9 +106,9 @@ func (a *account) got(p packet, verdict error) {
 	line := func(format string, args ...any) {
 		a.printf("            %-5s "+format, append([]any{p.to}, args...)...)
 	}
-	switch verdict {
-	case nil:
-	case ratchet.ErrDuplicate:
+	switch {
+	case verdict == nil:
+	case errors.Is(verdict, ratchet.ErrDuplicate):
 		a.duplicates++
 		line("recognises #%d, which it has", p.number)
 		return
