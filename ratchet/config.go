@@ -2,6 +2,9 @@ package ratchet
 
 import "time"
 
+// sessionVersion is the version of sessions that this package speaks.
+const sessionVersion = 3
+
 // A Family is one of the two living families of session version 3 (SPEC.md
 // §2.2). A session writes one of them and reads both. The zero value is Signal.
 type Family uint8

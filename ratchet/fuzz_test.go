@@ -115,7 +115,8 @@ func TestParsingMessagesAllocatesNothing(t *testing.T) {
 	}
 }
 
-func FuzzParseSession(f *testing.F) {
+// R23
+func FuzzUnmarshalSession(f *testing.F) {
 	_, seeds := recordedSeeds(f)
 	for _, c := range []Config{{}, {RegistrationID: 1<<32 - 1, Created: time.Unix(1<<40, 0)}} {
 		b, err := freshSession(f, c).AppendBinary(nil)
@@ -200,4 +201,29 @@ func bytesAllocated(f func()) uint64 {
 	f()
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc
+}
+
+// R01: no bytes change a session that they do not decrypt in; and what does
+// decrypt was made by its peer.
+func FuzzDecryptNoMutation(f *testing.F) {
+	recorded, _ := recordedSeeds(f)
+	for _, m := range recorded {
+		f.Add(m, uint16(0), byte(0))
+	}
+	f.Add([]byte{}, uint16(40), byte(1))
+	f.Fuzz(func(t *testing.T, b []byte, at uint16, flip byte) {
+		alice, bob := newPair(t, Signal)
+		genuine := sendN(t, alice, 3)
+		receive(t, bob, genuine[1], number(1))
+		bad := bytes.Clone(genuine[2])
+		bad[int(at)%len(bad)] ^= flip | 1
+		for _, m := range [][]byte{b, bad, append(bytes.Clone(bad), b...), append([]byte{0x34}, b...)} {
+			before := record(t, bob)
+			_, err := bob.Decrypt(nil, m)
+			require.Error(t, err)
+			require.Equal(t, before, record(t, bob))
+		}
+		receive(t, bob, genuine[2], number(2))
+		receive(t, bob, genuine[0], number(0))
+	})
 }

@@ -156,20 +156,13 @@ type fields struct {
 
 func takeApart(t testing.TB, b []byte) (f fields) {
 	t.Helper()
-	m, err := parseMessage(b, 3)
+	m, err := ParseMessage(b)
 	require.NoError(t, err)
-	d := wire.Decode(m.body[1:])
-	for d.Next() {
-		if d.Num() == 3 {
-			f.previous = uint64(d.Uint32())
-		} else {
-			d.Skip()
-		}
+	return fields{
+		version: m.Version, ratchetKey: m.RatchetKey.Bytes(),
+		counter: uint64(m.Counter), previous: uint64(m.PreviousCounter),
+		ciphertext: m.Ciphertext, mac: m.MAC,
 	}
-	require.NoError(t, d.Close())
-	f.version, f.ratchetKey, f.counter = b[0], m.ratchetKey.Append(nil), uint64(m.counter)
-	f.ciphertext, f.mac = m.ciphertext, m.mac
-	return f
 }
 
 func (f fields) encode() []byte {

@@ -8,6 +8,7 @@ import (
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/kdf"
 	"github.com/sotto-im/sotto/internal/wire"
+	"github.com/sotto-im/sotto/x3dh"
 )
 
 // macSize is the size of the MAC of a message in bytes. It is the peer's: with
@@ -15,18 +16,48 @@ import (
 // to see (SPEC.md §5.4).
 const macSize = 8
 
-// A message is a parsed SignalMessage (SPEC.md §5.3). All slices alias the
-// input.
-type message struct {
-	ratchetKey curve.PublicKey
-	counter    uint32
-	ciphertext []byte
-	body       []byte // what the MAC covers: version byte and protobuf, as received
-	mac        []byte
+// A Message is an ordinary message as anybody on the way can read it (SPEC.md
+// §5.3). It proves nothing: only [Session.Decrypt] does. It is for tools, and
+// for callers who look for the session that a message belongs to.
+type Message struct {
+	Version         byte // the version byte
+	RatchetKey      x3dh.PublicKey
+	Counter         uint32 // the number of the message under that key, from 0
+	PreviousCounter uint32
+	Ciphertext, MAC []byte
 }
 
-// parseMessage reads a SignalMessage. previous_counter is read for its form
-// and not used: a receiver keeps the old chain instead (SPEC.md §5.5).
+// ParseMessage reads an ordinary message of version 3. Ciphertext and MAC alias
+// b. Errors: [ErrMalformed] (with x3dh.ErrInvalidKey if that is why),
+// [ErrVersion].
+func ParseMessage(b []byte) (*Message, error) {
+	m, err := parseMessage(b, sessionVersion)
+	if err != nil {
+		return nil, err
+	}
+	return &Message{
+		Version:         b[0],
+		RatchetKey:      publicKey(encode(m.ratchetKey)),
+		Counter:         m.counter,
+		PreviousCounter: m.previousCounter,
+		Ciphertext:      m.ciphertext,
+		MAC:             m.mac,
+	}, nil
+}
+
+// A message is a parsed SignalMessage. All slices alias the input.
+// previousCounter is read and not used: a receiver keeps the old chain instead
+// (SPEC.md §5.5).
+type message struct {
+	ratchetKey      curve.PublicKey
+	counter         uint32
+	previousCounter uint32
+	ciphertext      []byte
+	body            []byte // what the MAC covers: version byte and protobuf, as received
+	mac             []byte
+}
+
+// parseMessage reads a SignalMessage of a session version.
 func parseMessage(b []byte, version uint32) (m message, err error) {
 	if len(b) < 1+macSize {
 		return message{}, ErrMalformed
@@ -44,7 +75,7 @@ func parseMessage(b []byte, version uint32) (m message, err error) {
 		case 2:
 			m.counter = d.Uint32()
 		case 3:
-			d.Uint32()
+			m.previousCounter = d.Uint32()
 		case 4:
 			m.ciphertext = d.Bytes()
 		default: // newer peers add fields; the MAC covers them

@@ -198,7 +198,7 @@ func ParseSession(record []byte, family Family) (*Session, error) {
 	if d.Close(1) != nil {
 		return nil, ErrCorrupt
 	}
-	if s.version != 3 {
+	if s.version != sessionVersion {
 		return nil, ErrVersion
 	}
 	if d.Close(2, 3, 4, 6, 13) != nil || s.pending != nil && pendingBase != s.baseKey {

@@ -97,11 +97,11 @@ func (s *state) initiate(h *secret.Handshake, private curve.PrivateKey) (err err
 //
 // On success store, in one transaction: the session, the plaintext, the peer's
 // identity key, and that the one-time prekey is gone. On an error store
-// nothing. Errors: those of [Session.Decrypt].
+// nothing; dst is returned as it was. Errors: those of [Session.Decrypt].
 func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) {
 	h, m := a.Take(secret.Token{})
 	if h == nil {
-		return nil, nil, ErrUninitialized
+		return nil, dst, ErrUninitialized
 	}
 	defer h.Clear()
 	s := newState(h, c)
@@ -109,7 +109,7 @@ func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) 
 	session := newSession(s)
 	plaintext, err := session.Decrypt(dst, m.Message)
 	if err != nil {
-		return nil, nil, err
+		return nil, dst, err
 	}
 	return session, plaintext, nil
 }

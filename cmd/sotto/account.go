@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/x3dh"
 )
 
 // maxLines bounds what the account prints of a long conversation, and then of
@@ -33,7 +34,7 @@ type message struct {
 // A stream is the messages under one ratchet key of one sender.
 type stream struct {
 	reader     string
-	ratchetKey [33]byte
+	ratchetKey x3dh.PublicKey
 }
 
 type counts struct {
@@ -78,7 +79,7 @@ func (a *account) wrote(p packet, text string, f fate) error {
 	} else {
 		what = f.String()
 	}
-	a.printf("#%-3d %-5s writes %-26q %-8s key %x/%-2d | %s", p.number, p.from, text, kind, h.ratchetKey[1:4], h.counter, what)
+	a.printf("#%-3d %-5s writes %-26q %-8s key %x/%-2d | %s", p.number, p.from, text, kind, shortKey(h), h.Counter, what)
 	return nil
 }
 
@@ -122,19 +123,19 @@ func (a *account) got(p packet, verdict error) {
 		line("reads #%d, of which nobody can say how: %v", p.number, err)
 		return
 	}
-	s := stream{p.to, h.ratchetKey}
+	s := stream{p.to, h.RatchetKey}
 	highest, known := a.seen[s]
 	switch {
 	case !known:
 		a.dhSteps++
-		a.seen[s] = h.counter
-		line("reads #%d%s: key %x is new, DH step", p.number, skips(h.counter), h.ratchetKey[1:4])
-	case h.counter < highest:
+		a.seen[s] = h.Counter
+		line("reads #%d%s: key %x is new, DH step", p.number, skips(h.Counter), shortKey(h))
+	case h.Counter < highest:
 		a.late++
-		line("reads #%d, late: its key %x/%d had been kept", p.number, h.ratchetKey[1:4], h.counter)
+		line("reads #%d, late: its key %x/%d had been kept", p.number, shortKey(h), h.Counter)
 	default:
-		a.seen[s] = h.counter
-		line("reads #%d%s", p.number, skips(h.counter-highest-1))
+		a.seen[s] = h.Counter
+		line("reads #%d%s", p.number, skips(h.Counter-highest-1))
 	}
 }
 
@@ -188,3 +189,18 @@ func (a *account) summary(seed uint64) string {
 func (a *account) ok() bool {
 	return a.lost+a.repeated+a.wrong+a.refused == 0 && a.dropped+a.delivered == len(a.sent)
 }
+
+// readHeader reads what anybody on the way can read of a message.
+func readHeader(typ ratchet.Type, body []byte) (*ratchet.Message, error) {
+	if typ == ratchet.Initial {
+		m, err := x3dh.ParseInitialMessage(body)
+		if err != nil {
+			return nil, err
+		}
+		body = m.Message
+	}
+	return ratchet.ParseMessage(body)
+}
+
+// shortKey is the start of a ratchet key, enough to tell those of a demo apart.
+func shortKey(m *ratchet.Message) []byte { return m.RatchetKey.Bytes()[1:4] }

@@ -117,8 +117,8 @@ func runParseSignalMessage(a *args) (any, error) {
 		Ciphertext      string `json:"ciphertext"`
 		MAC             string `json:"mac"`
 	}{
-		m.version, hex.EncodeToString(m.ratchetKey.Bytes()), m.counter, m.previousCounter,
-		hex.EncodeToString(m.ciphertext), hex.EncodeToString(m.mac),
+		m.Version >> 4, hex.EncodeToString(m.RatchetKey.Bytes()), m.Counter, m.PreviousCounter,
+		hex.EncodeToString(m.Ciphertext), hex.EncodeToString(m.MAC),
 	}, nil
 }
 
