@@ -11,6 +11,9 @@
 //
 // Reading allocates nothing and follows no claimed length: bytes are subslices
 // of the input.
+//
+// Messages that only our own code writes are read with [DecodeCanonical], which
+// accepts exactly one encoding of each message (SPEC.md §8.2).
 package wire
 
 import (
@@ -44,6 +47,8 @@ type Decoder struct {
 	num  protowire.Number
 	typ  protowire.Type
 	bad  bool
+
+	canonical bool
 }
 
 // maxNum is the highest field number that a known field of ours may have; the
@@ -52,6 +57,13 @@ const maxNum = 63
 
 // Decode starts reading the message b, which is not copied.
 func Decode(b []byte) Decoder { return Decoder{rest: b} }
+
+// DecodeCanonical starts reading a message that has one encoding only, the one
+// that protobuf runtimes write for proto3 without unknown fields: field numbers
+// ascend, and a scalar or bytes field with its default value is left out. Skip
+// fails, so no unknown field passes. A sub-message, which may be empty, is read
+// with Message.
+func DecodeCanonical(b []byte) Decoder { return Decoder{rest: b, canonical: true} }
 
 // Next moves to the next field and reports whether there is one.
 func (d *Decoder) Next() bool {
@@ -63,8 +75,9 @@ func (d *Decoder) Next() bool {
 		d.bad = true
 		return false
 	}
+	prev := d.num
 	d.num, d.typ = protowire.DecodeTag(tag)
-	if d.num < protowire.MinValidNumber {
+	if d.num < protowire.MinValidNumber || d.canonical && d.num < prev {
 		d.bad = true
 	}
 	switch d.typ {
@@ -122,8 +135,16 @@ func (d *Decoder) Uint64() uint64 {
 		return 0
 	}
 	v, ok := d.uvarint()
-	d.bad = d.bad || !ok
+	d.bad = d.bad || !ok || d.canonical && v == 0
 	return v
+}
+
+// Bool reads a singular bool: 0 or 1, where protobuf takes every number above
+// as true.
+func (d *Decoder) Bool() bool {
+	v := d.Uint64()
+	d.bad = d.bad || v > 1
+	return v == 1
 }
 
 // Fixed64 reads a singular fixed64.
@@ -132,7 +153,7 @@ func (d *Decoder) Fixed64() uint64 {
 		return 0
 	}
 	v, n := protowire.ConsumeFixed64(d.rest)
-	if n < 0 {
+	if n < 0 || d.canonical && v == 0 {
 		d.bad = true
 		return 0
 	}
@@ -143,6 +164,17 @@ func (d *Decoder) Fixed64() uint64 {
 // Bytes reads a singular bytes field. The result is a subslice of the input
 // without spare capacity, and not nil.
 func (d *Decoder) Bytes() []byte {
+	b := d.Message()
+	if d.canonical && len(b) == 0 {
+		d.bad = true
+		return nil
+	}
+	return b
+}
+
+// Message reads a singular sub-message: Bytes, except that a canonical message
+// may hold an empty one.
+func (d *Decoder) Message() []byte {
 	if !d.singular(protowire.BytesType) {
 		return nil
 	}
@@ -170,8 +202,9 @@ func (d *Decoder) Repeated() []byte {
 }
 
 // Skip passes over a field that the caller does not know. Its encoding has to
-// be sound all the same.
+// be sound all the same. In a canonical message there is none: Skip fails.
 func (d *Decoder) Skip() {
+	d.bad = d.bad || d.canonical
 	if d.bad {
 		return
 	}

@@ -130,6 +130,69 @@ func TestReadingAllocatesNothing(t *testing.T) {
 	}))
 }
 
+// canonical reads a message with a uint64 (1), a bool (2), bytes (3), a fixed64
+// (4), a sub-message (5) and repeated bytes (6).
+func canonical(b []byte) error {
+	d := DecodeCanonical(b)
+	for d.Next() {
+		switch d.Num() {
+		case 1:
+			d.Uint64()
+		case 2:
+			d.Bool()
+		case 3:
+			d.Bytes()
+		case 4:
+			d.Fixed64()
+		case 5:
+			d.Message()
+		case 6:
+			d.Repeated()
+		default:
+			d.Skip()
+		}
+	}
+	return d.Close()
+}
+
+func TestCanonical(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"all":               {0x08, 5, 0x10, 1, 0x1a, 1, 'x', 0x21, 1, 0, 0, 0, 0, 0, 0, 0, 0x2a, 0, 0x32, 0, 0x32, 1, 'y'},
+		"none":              {},
+		"empty sub-message": {0x2a, 0},
+		"empty repeated":    {0x32, 0, 0x32, 0},
+	} {
+		require.NoError(t, canonical(b), name)
+	}
+	for name, b := range map[string][]byte{
+		"descending":           {0x10, 1, 0x08, 5},
+		"repeated apart":       {0x32, 1, 'y', 0x08, 5, 0x32, 1, 'y'},
+		"default uint":         {0x08, 0},
+		"default bool":         {0x10, 0},
+		"bool of two":          {0x10, 2},
+		"empty bytes":          {0x1a, 0},
+		"default fixed64":      {0x21, 0, 0, 0, 0, 0, 0, 0, 0},
+		"unknown":              {0x38, 1},
+		"unknown bytes":        {0x3a, 1, 'x'},
+		"duplicate":            {0x08, 5, 0x08, 5},
+		"duplicate message":    {0x2a, 0, 0x2a, 0},
+		"overlong varint":      {0x08, 0x85, 0},
+		"group":                {0x0b, 0x0c},
+		"length over the rest": {0x1a, 2, 'x'},
+	} {
+		require.ErrorIs(t, canonical(b), ErrMalformed, name)
+	}
+}
+
+func TestBool(t *testing.T) {
+	for v, want := range map[byte]error{0: nil, 1: nil, 2: ErrMalformed} {
+		d := Decode([]byte{0x10, v})
+		require.True(t, d.Next())
+		require.Equal(t, v == 1, d.Bool())
+		require.ErrorIs(t, d.Close(), want)
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for _, v := range []uint64{0, 1, 127, 128, 1<<32 - 1, 1<<64 - 1} {
 		require.Len(t, AppendUint(nil, 17, v), SizeUint(17, v))
