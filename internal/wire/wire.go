@@ -91,6 +91,9 @@ func (d *Decoder) Next() bool {
 // Num is the number of the current field.
 func (d *Decoder) Num() int { return int(d.num) }
 
+// Unread is the number of bytes that have not been read yet.
+func (d *Decoder) Unread() int { return len(d.rest) }
+
 // Close reports whether the whole message was well formed and each of the
 // required fields was there.
 func (d *Decoder) Close(required ...int) error {
@@ -252,6 +255,11 @@ func (d *Decoder) bytes() []byte {
 
 // uvarint reads a varint in its shortest form.
 func (d *Decoder) uvarint() (uint64, bool) {
+	if len(d.rest) > 0 && d.rest[0] < 0x80 { // nearly all of them
+		v := uint64(d.rest[0])
+		d.rest = d.rest[1:]
+		return v, true
+	}
 	v, n := protowire.ConsumeVarint(d.rest)
 	if n < 0 || n != protowire.SizeVarint(v) {
 		return 0, false
