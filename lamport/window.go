@@ -111,14 +111,11 @@ func (w *Window) AppendBinary(b []byte) ([]byte, error) {
 	// first bit is 0 and the last byte is not.
 	n := int(w.high-floor+7) / 8
 	b = wire.AppendBytesHeader(b, 4, n)
-	for i := range n {
-		first := floor + 1 + uint64(8*i)
-		v := byte(0)
-		for j := range min(8, w.high-first+1) {
-			c := first + j
-			v |= byte(w.ring[c/64%(WindowSize/64)]>>(c%64)&1) << j
-		}
-		b = append(b, v)
+	for at := 0; at < n; at += 8 {
+		first := floor + 1 + uint64(8*at)
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], w.get(first)&(^uint64(0)>>(64-min(64, w.high-first+1))))
+		b = append(b, word[:min(8, n-at)]...)
 	}
 	return b, nil
 }
@@ -166,6 +163,13 @@ func (w *Window) UnmarshalBinary(b []byte) error {
 	}
 	*w = v
 	return nil
+}
+
+// get reads the bits of 64 counters from n on.
+func (w *Window) get(n uint64) uint64 {
+	const words = WindowSize / 64
+	at, shift := n/64%words, n%64
+	return w.ring[at]>>shift | w.ring[(at+1)%words]<<(64-shift) // a shift by 64 leaves nothing
 }
 
 // put writes the bits of mask, which are counters from n on.
