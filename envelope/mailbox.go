@@ -53,9 +53,10 @@ func (m *Ack) parse(b []byte) error {
 }
 
 // A Fetch asks for everything after a position, and then for what arrives. It is
-// the first frame of a connection. MailboxEpoch and After are those of the last
-// durable acknowledgement; both are 0 on a new device. If the mailbox is of
-// another epoch the server delivers from its beginning. SPEC.md §8.8.
+// the first frame of a connection. MailboxEpoch and After are the position up to
+// which everything is durable on the device; both are 0 on a new one. It also
+// acknowledges that position, for the [Ack] may have been lost. If the mailbox is
+// of a higher epoch the server delivers from its beginning. SPEC.md §8.8.
 type Fetch struct {
 	MailboxEpoch uint32
 	After        uint64 // 0 to 2⁵³−1; 0 if MailboxEpoch is 0

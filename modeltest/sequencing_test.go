@@ -53,7 +53,7 @@ func TestModelLong(t *testing.T) {
 func FuzzModel(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 10 {
-		b := make([]byte, 4000)
+		b := make([]byte, 1000)
 		for i := range b {
 			b[i] = byte(r.Uint32())
 		}

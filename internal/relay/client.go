@@ -1,0 +1,376 @@
+package relay
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/lamport"
+)
+
+// A Client is one device: its outbox, its inbox, and what stands on its screen,
+// all in a Store, so that it may be dropped at any time and made again on the
+// same Store. Set the fields, then Run connections, one at a time; Send and
+// Messages may be called at any time.
+type Client struct {
+	Self  envelope.Device
+	Store *Store
+
+	// Seal encrypts for one device and Open decrypts, as ratchet or sesame do.
+	// A session has to move in the transaction of the row that it belongs to;
+	// here both are in memory.
+	Seal func(to envelope.Device, registrationID uint32, plaintext []byte) (typ uint8, ciphertext []byte, err error)
+	Open func(from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, err error)
+
+	// Member tells who may write in a conversation. A conversation that the
+	// user's own devices share has no other members: that keeps contacts out of
+	// what devices tell each other.
+	Member func(conversation [16]byte, from envelope.Device) bool
+
+	// Show is told of each ephemeral message, which is not stored.
+	Show func(conversation [16]byte, from envelope.Device, body []byte)
+
+	// Changed is called when the screen has changed: a message arrived, or one
+	// of our own was answered. It must not block.
+	Changed func()
+
+	mu    sync.Mutex
+	kick  chan struct{}
+	stats Stats
+}
+
+// maxUnanswered is how many messages a connection has on the way.
+const maxUnanswered = 64
+
+// Stats counts what a user does not see.
+type Stats struct {
+	Refused   int // deliveries that did not decrypt, or belonged to another header
+	Duplicate int // messages that came again, by sender and message ID
+	Gaps      int // positions that the server has lost
+	Reordered int // answers that contradict what was seen before
+}
+
+// Stats returns the counters of this Client, which are not stored.
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+// A Message is one line of the screen. SPEC.md §9.3.
+type Message struct {
+	Key          lamport.Key
+	Conversation [16]byte
+	ID           [16]byte
+	Sender       envelope.Device
+	State        State
+	Body         []byte
+}
+
+// A State is how far a message of our own has come.
+type State byte
+
+// States. A message of another device is Sent.
+const (
+	Pending State = 1 + iota
+	Sent
+	Failed
+)
+
+// Rows of the client:
+//
+//	clock/CONVERSATION      lamport.Clock
+//	seen/CONVERSATION       the highest position seen, the anchor of what is written next
+//	counter                 send counter
+//	inbox                   lamport.Inbox
+//	outbox/COUNTER          the message until its answer: key, and the frame as it was sealed
+//	screen/KEY              state, conversation, body
+//	had/USER/DEVICE/ID      message IDs of others
+
+// Send seals a message and stores it, with the clock, the counter and the line on
+// the screen, in one transaction. It is sent by the connection that runs, or by
+// the next; and again until it is answered, always the same bytes.
+func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body []byte) error {
+	err := c.Store.Update(func(tx *Tx) error {
+		counter, oldest := c.counters(tx)
+		if counter+1-oldest >= lamport.WindowSize {
+			return ErrOutboxFull
+		}
+		clockKey := fmt.Sprintf("clock/%x", conversation)
+		var clock lamport.Clock
+		if err := tx.load(clockKey, &clock); err != nil {
+			return err
+		}
+		stamp, err := clock.Tick()
+		if err != nil {
+			return err
+		}
+		m := &envelope.Submit{Counter: counter + 1, Urgent: true,
+			Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self, Stamp: uint64(stamp)}}
+		frame, err := c.seal(m, to, body, nil)
+		if err != nil {
+			return err
+		}
+		key := lamport.PendingKey(c.seen(tx, conversation), stamp, lamport.Device(c.Self), id)
+		tx.Put("counter", binary.BigEndian.AppendUint64(nil, counter+1))
+		tx.Put(outboxKey(counter+1), append(key[:], frame...))
+		c.show(tx, key, Pending, conversation, body)
+		return tx.save(clockKey, &clock)
+	})
+	if err == nil {
+		c.wake()
+	}
+	return err
+}
+
+// ErrOutboxFull: messages wait for answers since too many counters, so that
+// another one could make the server take an old one for accepted. Connect first.
+var ErrOutboxFull = errors.New("relay: outbox full")
+
+// Whisper sends an ephemeral message, such as "typing", if a connection runs.
+func (c *Client) Whisper(conn io.Writer, conversation, id [16]byte, to []envelope.Recipient, body []byte) error {
+	m := &envelope.Submit{Ephemeral: true, Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self}}
+	frame, err := c.seal(m, to, body, nil)
+	if err != nil {
+		return err
+	}
+	return writeFrame(conn, frame)
+}
+
+// seal packs the body, encrypts it for each device that has no ciphertext in
+// keep, and completes m.
+func (c *Client) seal(m *envelope.Submit, to []envelope.Recipient, body []byte, keep map[envelope.Device]envelope.Recipient) ([]byte, error) {
+	plaintext, err := envelope.Pack(nil, &m.Header, body)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]envelope.Recipient, 0, len(to))
+	for _, v := range to {
+		if kept, ok := keep[v.Device]; ok && kept.RegistrationID == v.RegistrationID {
+			list = append(list, kept)
+			continue
+		}
+		if v.Type, v.Ciphertext, err = c.Seal(v.Device, v.RegistrationID, plaintext); err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	if m.Recipients, err = envelope.NewRecipients(list...); err != nil {
+		return nil, err
+	}
+	return m.AppendBinary(nil)
+}
+
+func outboxKey(counter uint64) string { return fmt.Sprintf("outbox/%016x", counter) }
+
+// counters returns the last counter given and the oldest one without an answer.
+func (c *Client) counters(tx *Tx) (last, oldest uint64) {
+	if b := tx.Get("counter"); len(b) == 8 {
+		last = binary.BigEndian.Uint64(b)
+	}
+	oldest = last + 1
+	if keys := tx.Keys("outbox/"); len(keys) > 0 {
+		_, _ = fmt.Sscanf(keys[0], "outbox/%x", &oldest)
+	}
+	return last, oldest
+}
+
+func (c *Client) seen(tx *Tx, conversation [16]byte) (p lamport.Position) {
+	if b := tx.Get(fmt.Sprintf("seen/%x", conversation)); len(b) == 12 {
+		p = lamport.Position{Epoch: binary.BigEndian.Uint32(b), Number: binary.BigEndian.Uint64(b[4:])}
+	}
+	return p
+}
+
+func (c *Client) sees(tx *Tx, conversation [16]byte, p lamport.Position) {
+	if p.Compare(c.seen(tx, conversation)) > 0 {
+		tx.Put(fmt.Sprintf("seen/%x", conversation), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, p.Epoch), p.Number))
+	}
+}
+
+func (c *Client) show(tx *Tx, key lamport.Key, state State, conversation [16]byte, body []byte) {
+	tx.Put("screen/"+string(key[:]), append(append([]byte{byte(state)}, conversation[:]...), body...))
+}
+
+// Messages returns the lines of a conversation in display order.
+func (c *Client) Messages(conversation [16]byte) (list []Message) {
+	_ = c.Store.Update(func(tx *Tx) error {
+		for _, k := range tx.Keys("screen/") {
+			v := tx.Get(k)
+			m := Message{State: State(v[0]), Conversation: [16]byte(v[1:17]), Body: v[17:]}
+			copy(m.Key[:], k[len("screen/"):])
+			copy(m.Sender.User[:], m.Key[21:])
+			m.Sender.ID = binary.BigEndian.Uint32(m.Key[37:])
+			copy(m.ID[:], m.Key[41:])
+			if m.Conversation == conversation {
+				list = append(list, m)
+			}
+		}
+		return nil
+	})
+	return list
+}
+
+func (c *Client) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kick == nil {
+		c.kick = make(chan struct{}, 1)
+	}
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run runs one connection until it ends: it asks for everything after the last
+// durable position, sends what is in the outbox, and handles what arrives. It
+// closes conn. Errors of the Store end it, too: call Run again, on a new
+// connection.
+func (c *Client) Run(conn io.ReadWriteCloser) error {
+	c.wake()
+	writes := make(chan []byte, 16)
+	done := make(chan struct{})   // the reader has ended
+	broken := make(chan struct{}) // the writer has ended
+	var all sync.WaitGroup
+	all.Go(func() { // writer
+		defer close(broken)
+		defer conn.Close()
+		for {
+			select {
+			case b := <-writes:
+				if writeFrame(conn, b) != nil {
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	send := func(m envelope.Message) error {
+		b, err := m.AppendBinary(nil)
+		if err != nil {
+			return err
+		}
+		select {
+		case writes <- b:
+			return nil
+		case <-broken:
+			return io.ErrClosedPipe
+		}
+	}
+	var in lamport.Inbox
+	err := c.Store.Update(func(tx *Tx) error { return tx.load("inbox", &in) })
+	if err == nil {
+		err = send(&envelope.Fetch{MailboxEpoch: in.At().Epoch, After: in.At().Number})
+	}
+	all.Go(func() { // outbox
+		next := uint64(0)
+		for {
+			select {
+			case <-c.kick:
+			case <-done:
+				return
+			}
+			var frames [][]byte
+			_ = c.Store.Update(func(tx *Tx) error {
+				frames, next = c.outbox(tx, next)
+				return nil
+			})
+			for _, b := range frames {
+				select {
+				case writes <- b:
+				case <-broken:
+					return
+				}
+			}
+		}
+	})
+	if err == nil {
+		err = c.read(conn, &in, send)
+	}
+	close(done)
+	conn.Close()
+	all.Wait()
+	return err
+}
+
+// outbox lists the frames from a counter on, and the counter to go on from.
+func (c *Client) outbox(tx *Tx, from uint64) (frames [][]byte, next uint64) {
+	next = from
+	for i, k := range tx.Keys("outbox/") { // answered ones are no longer there
+		if i < maxUnanswered && k >= outboxKey(from) {
+			var n uint64
+			_, _ = fmt.Sscanf(k, "outbox/%x", &n)
+			next = n + 1
+			frames = append(frames, tx.Get(k)[len(lamport.Key{}):])
+		}
+	}
+	return frames, next
+}
+
+func (c *Client) read(conn io.Reader, in *lamport.Inbox, send func(envelope.Message) error) error {
+	r := bufio.NewReader(conn)
+	var f envelope.Frame
+	var buf []byte
+	var err error
+	for {
+		if buf, err = envelope.ReadDelimited(r, buf); err != nil {
+			return err
+		}
+		m, err := f.Parse(buf)
+		if err != nil {
+			return err
+		}
+		switch m := m.(type) {
+		case *envelope.Result:
+			var again []byte
+			if err := c.Store.Update(func(tx *Tx) (err error) {
+				again, err = c.answered(tx, m)
+				return err
+			}); err != nil {
+				return err
+			}
+			c.wake() // there is room for another one
+			c.changed()
+			if again != nil {
+				var g envelope.Frame
+				s, err := g.Parse(again)
+				if err != nil {
+					return err
+				}
+				if err := send(s); err != nil {
+					return err
+				}
+			}
+		case *envelope.Deliver:
+			if err := c.delivered(in, m, buf, send); err != nil {
+				return err
+			}
+		case *envelope.Gap:
+			if err := c.gap(in, m, send); err != nil {
+				return err
+			}
+		case *envelope.Error:
+			return fmt.Errorf("relay: the server ended the connection: code %d", m.Code)
+		default:
+			return errRefused
+		}
+	}
+}
+
+func (c *Client) changed() {
+	if c.Changed != nil {
+		c.Changed()
+	}
+}
+
+func writeFrame(w io.Writer, frame []byte) error {
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(frame)), uint32(len(frame)))
+	_, err := w.Write(append(b, frame...))
+	return err
+}

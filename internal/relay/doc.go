@@ -1,0 +1,12 @@
+// Package relay is the reference server and client of envelope and lamport: one
+// loop each, over any connection, with rows in an in-memory store. It shows what
+// belongs into which transaction, it is what `sotto demo` sends through, and the
+// tests run it with lost answers, crashes and devices that sleep.
+//
+// It is not a server for production: there is no authentication (the caller of
+// Serve says who connects), no quota but the length of a mailbox, and no disk.
+// Read server.go for the server's transaction and client.go for the client's
+// three: send, answer, receive.
+//
+// SPEC.md §8 and §9.
+package relay

@@ -1,0 +1,158 @@
+package relay
+
+import (
+	"fmt"
+
+	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/lamport"
+)
+
+func clockKey(conversation [16]byte) string { return fmt.Sprintf("clock/%x", conversation) }
+
+// delivered takes one delivery, and those that were held back behind it.
+func (c *Client) delivered(in *lamport.Inbox, m *envelope.Deliver, frame []byte, send func(envelope.Message) error) error {
+	if m.Ephemeral {
+		if body, err := c.open(m); err == nil && c.Show != nil {
+			c.Show(m.Header.Conversation, m.Header.Sender, body)
+		}
+		return nil
+	}
+	p := lamport.Position{Epoch: m.Untrusted.MailboxEpoch, Number: m.Untrusted.Position}
+	verdict, err := in.Receive(p, frame)
+	if verdict == lamport.Resync {
+		if err := c.resync(in, p.Epoch, send); err != nil {
+			return err
+		}
+		verdict, err = in.Receive(p, frame)
+	}
+	if err != nil {
+		return err
+	}
+	if verdict == lamport.Process {
+		if err := c.process(in, p, m); err != nil {
+			return err
+		}
+		if err := c.processHeld(in); err != nil {
+			return err
+		}
+		c.changed()
+	}
+	return follow(in, verdict, send)
+}
+
+// follow sends what a verdict asks for. It is called after the commit.
+func follow(in *lamport.Inbox, v lamport.Verdict, send func(envelope.Message) error) error {
+	at := in.At()
+	switch v {
+	case lamport.Process, lamport.Acknowledge:
+		if at.Number == 0 {
+			return nil
+		}
+		return send(&envelope.Ack{MailboxEpoch: at.Epoch, Position: at.Number})
+	case lamport.Fetch:
+		return send(&envelope.Fetch{MailboxEpoch: at.Epoch, After: at.Number})
+	}
+	return nil // Hold: what was asked for is on its way
+}
+
+func (c *Client) processHeld(in *lamport.Inbox) error {
+	var f envelope.Frame
+	for p, frame, ok := in.Next(); ok; p, frame, ok = in.Next() {
+		m, err := f.Parse(frame)
+		if err != nil {
+			return err
+		}
+		if err := c.process(in, p, m.(*envelope.Deliver)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// process is the transaction of a delivery: the plaintext, or the verdict that
+// there is none, and the position, together. Only then is it acknowledged.
+func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deliver) error {
+	return c.Store.Update(func(tx *Tx) error {
+		if err := in.Advance(p); err != nil {
+			return err
+		}
+		if err := tx.save("inbox", in); err != nil {
+			return err
+		}
+		body, err := c.open(m)
+		if err != nil {
+			c.count(func(s *Stats) { s.Refused++ })
+			return nil // the verdict is stored with the position
+		}
+		h, u := m.Header, m.Untrusted
+		had := fmt.Sprintf("%s/%x", deviceKey("had", h.Sender), h.ID)
+		if tx.Get(had) != nil {
+			c.count(func(s *Stats) { s.Duplicate++ })
+			return nil
+		}
+		tx.Put(had, nil)
+		var clock lamport.Clock
+		if err := tx.load(clockKey(h.Conversation), &clock); err != nil {
+			return err
+		}
+		_ = clock.Observe(lamport.Stamp(h.Stamp)) // a wild stamp moves nothing; the message is shown by its sequence
+		at := lamport.Position{Epoch: u.Epoch, Number: u.Sequence}
+		c.sees(tx, h.Conversation, at)
+		c.show(tx, lamport.ConfirmedKey(at, lamport.Stamp(h.Stamp), lamport.Device(h.Sender), h.ID), Sent, h.Conversation, body)
+		return tx.save(clockKey(h.Conversation), &clock)
+	})
+}
+
+// open decrypts, compares, and asks whether the sender may write here.
+func (c *Client) open(m *envelope.Deliver) ([]byte, error) {
+	plaintext, err := c.Open(m.Header.Sender, m.Type, m.Ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	body, err := envelope.Unpack(&m.Header, envelope.Sender(m.Header.Sender), plaintext)
+	if err != nil {
+		return nil, err
+	}
+	if c.Member != nil && !c.Member(m.Header.Conversation, m.Header.Sender) {
+		return nil, errVerdict
+	}
+	return body, nil
+}
+
+// gap is the transaction of a gap marker.
+func (c *Client) gap(in *lamport.Inbox, m *envelope.Gap, send func(envelope.Message) error) error {
+	before := in.At().Number
+	verdict, err := in.Skip(m.MailboxEpoch, m.From, m.To)
+	if verdict == lamport.Resync {
+		if err := c.resync(in, m.MailboxEpoch, send); err != nil {
+			return err
+		}
+		before = 0
+		verdict, err = in.Skip(m.MailboxEpoch, m.From, m.To)
+	}
+	if err != nil {
+		return err
+	}
+	if verdict == lamport.Process {
+		if err := c.Store.Update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
+			return err
+		}
+		c.count(func(s *Stats) { s.Gaps += int(in.At().Number - before) })
+		if err := c.processHeld(in); err != nil {
+			return err
+		}
+	}
+	return follow(in, verdict, send)
+}
+
+// resync starts over in a mailbox that was numbered anew. What comes again is
+// told by sender and message ID.
+func (c *Client) resync(in *lamport.Inbox, epoch uint32, send func(envelope.Message) error) error {
+	if err := in.Restart(epoch); err != nil {
+		return err
+	}
+	if err := c.Store.Update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
+		return err
+	}
+	return send(&envelope.Fetch{MailboxEpoch: epoch})
+}
