@@ -5,7 +5,7 @@ package envelope
 const maxPacked = MaxCiphertext - 1024
 
 // bucket is the smallest bucket of at least n bytes, for 1 ≤ n ≤ maxPacked, and
-// -1 above. Buckets are 80 bytes apart up to 1600 and 5 % apart above: small
+// -1 above. Buckets are 80 bytes apart up to 1680 and 5 % apart above: small
 // enough steps for text, and a hundred sizes in all, so that a length tells
 // little. All are multiples of 16, the block of the ciphers: encryption adds the
 // same to each. SPEC.md §8.11.

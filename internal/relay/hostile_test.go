@@ -172,7 +172,7 @@ func (w *world) raw(d envelope.Device, frames ...[]byte) (answers []envelope.Mes
 
 func synctestWaitThenClose(c io.Closer) { synctest.Wait(); c.Close() }
 
-// What no honest device sends ends the connection and changes nothing.
+// R-8.4-6: what no honest device sends ends the connection and changes nothing.
 func TestServerRefuses(t *testing.T) {
 	frame := func(m envelope.Message) []byte {
 		b, err := m.AppendBinary(nil)
