@@ -74,7 +74,7 @@ func (f *Frame) Parse(b []byte) (Message, error) {
 	}
 	kind := d.Num()
 	body := d.Message()
-	if d.Next() || d.Close() != nil { // exactly one body
+	if d.Close() != nil { // exactly one body
 		return nil, ErrMalformed
 	}
 	var m Message

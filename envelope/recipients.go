@@ -130,7 +130,7 @@ func (s *tableScan) table(b []byte) Recipients {
 	if s.n == 0 {
 		return Recipients{}
 	}
-	s.enc = b[s.start:s.end:s.end]
+	s.enc = b[s.start:s.end]
 	return s.Recipients
 }
 

@@ -152,6 +152,8 @@ func TestSequenceExhausted(t *testing.T) {
 	before := [2]string{string(record0(t, c)), string(record0(t, w))}
 	_, err = c.Submit(w, Submission{id(1), num(2), alice, 2, 1}, nil)
 	require.ErrorIs(t, err, ErrExhausted)
+	_, err = c.Submit(w, Submission{id(1), num(1), alice, 1, 1}, nil)
+	require.ErrorIs(t, err, ErrTooOld, "what was accepted stays accepted")
 	require.Equal(t, before, [2]string{string(record0(t, c)), string(record0(t, w))})
 	require.NoError(t, c.Restart(2))
 	_, err = c.Submit(w, Submission{id(1), num(2), alice, 2, 1}, nil)

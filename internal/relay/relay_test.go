@@ -351,6 +351,11 @@ func TestRestoredServer(t *testing.T) {
 			require.Len(t, w.screen(d), 5)
 			require.Equal(t, []string{"one", "two", "three"}, w.screen(d)[:3])
 			require.True(t, w.acknowledged(d))
+			places := map[string]bool{} // epoch and sequence
+			for _, m := range w.clients[d].Messages(chat) {
+				places[string(m.Key[:12])] = true
+			}
+			require.Len(t, places, 5, "a sequence number was given out twice")
 		}
 		require.Equal(t, w.screen(bob), w.screen(laptop))
 		require.Equal(t, w.screen(bob), w.screen(phone))
