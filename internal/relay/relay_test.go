@@ -436,21 +436,3 @@ func TestReplacedConnection(t *testing.T) {
 		stopPhone()
 	})
 }
-
-// R-9.4-3: the client does not seal beyond the window of its oldest message
-// without an answer.
-func TestOutboxFull(t *testing.T) {
-	w := newWorld(t, everyone...)
-	w.send(phone, 1, "one")
-	require.NoError(t, w.clients[phone].Store.Update(func(tx *Tx) error {
-		tx.Put("counter", []byte{0, 0, 0, 0, 0, 0, 0x10, 0}) // 4096
-		return nil
-	}))
-	err := w.clients[phone].Send(chat, id('m', 2), w.to(phone), []byte("two"))
-	require.ErrorIs(t, err, ErrOutboxFull)
-	require.NoError(t, w.clients[phone].Store.Update(func(tx *Tx) error {
-		tx.Put("counter", []byte{0, 0, 0, 0, 0, 0, 0x0f, 0xff})
-		return nil
-	}))
-	require.NoError(t, w.clients[phone].Send(chat, id('m', 2), w.to(phone), []byte("two")))
-}
