@@ -100,7 +100,7 @@ func (c *Client) again(tx *Tx, outbox string, m *envelope.Submit, key lamport.Ke
 		to = append(to, v)
 	}
 	next := &envelope.Submit{Header: m.Header, Counter: m.Counter, Urgent: m.Urgent}
-	frame, err := c.seal(next, to, body, keep)
+	frame, err := c.seal(tx, next, to, body, keep)
 	if err != nil {
 		return nil, err
 	}

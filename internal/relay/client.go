@@ -21,10 +21,13 @@ type Client struct {
 	Store *Store
 
 	// Seal encrypts for one device and Open decrypts, as ratchet or sesame do.
-	// A session has to move in the transaction of the row that it belongs to;
-	// here both are in memory.
-	Seal func(to envelope.Device, registrationID uint32, plaintext []byte) (typ uint8, ciphertext []byte, err error)
-	Open func(from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, err error)
+	// Both get the transaction of the message: the session is loaded from it
+	// and written to it, so that message and session are stored together or
+	// not at all. They own the rows with the prefix "session/". After an error
+	// of Open nothing may have been written, for the rest is committed: the
+	// verdict, and the position.
+	Seal func(tx *Tx, to envelope.Device, registrationID uint32, plaintext []byte) (typ uint8, ciphertext []byte, err error)
+	Open func(tx *Tx, from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, err error)
 
 	// Member tells who may write in a conversation. A conversation that the
 	// user's own devices share has no other members: that keeps contacts out of
@@ -111,7 +114,7 @@ func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body [
 		}
 		m := &envelope.Submit{Counter: counter + 1, Urgent: true,
 			Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self, Stamp: uint64(stamp)}}
-		frame, err := c.seal(m, to, body, nil)
+		frame, err := c.seal(tx, m, to, body, nil)
 		if err != nil {
 			return err
 		}
@@ -134,8 +137,11 @@ var ErrOutboxFull = errors.New("relay: outbox full")
 // Whisper sends an ephemeral message, such as "typing", if a connection runs.
 func (c *Client) Whisper(conn io.Writer, conversation, id [16]byte, to []envelope.Recipient, body []byte) error {
 	m := &envelope.Submit{Ephemeral: true, Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self}}
-	frame, err := c.seal(m, to, body, nil)
-	if err != nil {
+	var frame []byte
+	if err := c.Store.Update(func(tx *Tx) (err error) {
+		frame, err = c.seal(tx, m, to, body, nil)
+		return err
+	}); err != nil {
 		return err
 	}
 	return writeFrame(conn, frame)
@@ -143,7 +149,7 @@ func (c *Client) Whisper(conn io.Writer, conversation, id [16]byte, to []envelop
 
 // seal packs the body, encrypts it for each device that has no ciphertext in
 // keep, and completes m.
-func (c *Client) seal(m *envelope.Submit, to []envelope.Recipient, body []byte, keep map[envelope.Device]envelope.Recipient) ([]byte, error) {
+func (c *Client) seal(tx *Tx, m *envelope.Submit, to []envelope.Recipient, body []byte, keep map[envelope.Device]envelope.Recipient) ([]byte, error) {
 	plaintext, err := envelope.Pack(nil, &m.Header, body)
 	if err != nil {
 		return nil, err
@@ -154,7 +160,7 @@ func (c *Client) seal(m *envelope.Submit, to []envelope.Recipient, body []byte, 
 			list = append(list, kept)
 			continue
 		}
-		if v.Type, v.Ciphertext, err = c.Seal(v.Device, v.RegistrationID, plaintext); err != nil {
+		if v.Type, v.Ciphertext, err = c.Seal(tx, v.Device, v.RegistrationID, plaintext); err != nil {
 			return nil, err
 		}
 		list = append(list, v)

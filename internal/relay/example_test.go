@@ -44,8 +44,12 @@ func Example() {
 	changed := make(chan struct{}, 100)
 	device := func(d envelope.Device) *relay.Client {
 		return &relay.Client{Self: d, Store: &relay.Store{}, Changed: func() { changed <- struct{}{} },
-			Seal: func(_ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) { return 2, plaintext, nil },
-			Open: func(_ envelope.Device, _ uint8, ciphertext []byte) ([]byte, error) { return ciphertext, nil },
+			Seal: func(_ *relay.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
+				return 2, plaintext, nil
+			},
+			Open: func(_ *relay.Tx, _ envelope.Device, _ uint8, ciphertext []byte) ([]byte, error) {
+				return ciphertext, nil
+			},
 		}
 	}
 	connect := func(c *relay.Client) (disconnect func()) {

@@ -126,7 +126,9 @@ func TestNoReceiptForUnknownTargetOrInvalid(t *testing.T) {
 		m := w.client(mallory, &Store{})
 		w.clients[mallory] = m
 		require.NoError(t, w.server.Register(mallory, 9))
-		m.Seal = func(to envelope.Device, _ uint32, p []byte) (uint8, []byte, error) { return 2, []byte("garbage"), nil }
+		m.Seal = func(_ *Tx, to envelope.Device, _ uint32, p []byte) (uint8, []byte, error) {
+			return 2, []byte("garbage"), nil
+		}
 		require.NoError(t, m.Send(chat, id('m', 1), []envelope.Recipient{{Device: bob, RegistrationID: 102}}, []byte("x")))
 		stop := w.connect(mallory)
 		synctest.Wait()
@@ -230,4 +232,53 @@ func TestOutboxFull(t *testing.T) {
 		return nil
 	}))
 	require.NoError(t, w.clients[phone].Send(chat, id('m', 2), w.to(phone), []byte("two")))
+}
+
+// A second connection of a device takes over, and the first is told.
+func TestReplacedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, everyone...)
+		a, b := net.Pipe()
+		ended := make(chan error, 1)
+		go func() { _ = w.server.Serve(b, bob) }()
+		go func() { ended <- w.clients[bob].Run(a) }()
+		synctest.Wait()
+		again := w.client(bob, w.clients[bob].Store)
+		w.clients[bob] = again
+		stop := w.connect(bob)
+		synctest.Wait()
+		require.ErrorContains(t, <-ended, "code 10")
+		w.send(phone, 1, "one")
+		stopPhone := w.connect(phone)
+		synctest.Wait()
+		require.Equal(t, []string{"one"}, w.screen(bob))
+		stop()
+		stopPhone()
+	})
+}
+
+// A device that seals one message ID twice, under two counters, once the receipt
+// is deleted: the server accepts both, and receivers show the first.
+func TestMessageIDTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, everyone...)
+		for _, text := range []string{"yes", "no"} {
+			w.send(phone, 1, text)
+			stop := w.connect(phone)
+			synctest.Wait()
+			stop()
+			require.NoError(t, w.server.Store.Update(func(tx *Tx) error {
+				for _, k := range tx.Keys("receipt/") {
+					tx.Delete(k)
+				}
+				return nil
+			}))
+		}
+		stop := w.connect(bob)
+		synctest.Wait()
+		stop()
+		require.Equal(t, []string{"yes"}, w.screen(bob))
+		require.Equal(t, Stats{Duplicate: 1}, w.clients[bob].Stats())
+		require.True(t, w.acknowledged(bob))
+	})
 }

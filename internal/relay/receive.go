@@ -12,7 +12,12 @@ func clockKey(conversation [16]byte) string { return fmt.Sprintf("clock/%x", con
 // delivered takes one delivery, and those that were held back behind it.
 func (c *Client) delivered(in *lamport.Inbox, m *envelope.Deliver, frame []byte, send func(envelope.Message) error) error {
 	if m.Ephemeral {
-		if body, err := c.open(m); err == nil && c.Show != nil {
+		var body []byte
+		var refused error
+		if err := c.Store.Update(func(tx *Tx) error { body, refused = c.open(tx, m); return nil }); err != nil {
+			return err
+		}
+		if refused == nil && c.Show != nil {
 			c.Show(m.Header.Conversation, m.Header.Sender, body)
 		}
 		return nil
@@ -79,7 +84,7 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 		if err := tx.save("inbox", in); err != nil {
 			return err
 		}
-		body, err := c.open(m)
+		body, err := c.open(tx, m)
 		if err != nil {
 			c.count(func(s *Stats) { s.Refused++ })
 			return nil // the verdict is stored with the position
@@ -104,8 +109,8 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 }
 
 // open decrypts, compares, and asks whether the sender may write here.
-func (c *Client) open(m *envelope.Deliver) ([]byte, error) {
-	plaintext, err := c.Open(m.Header.Sender, m.Type, m.Ciphertext)
+func (c *Client) open(tx *Tx, m *envelope.Deliver) ([]byte, error) {
+	plaintext, err := c.Open(tx, m.Header.Sender, m.Type, m.Ciphertext)
 	if err != nil {
 		return nil, err
 	}
