@@ -17,7 +17,7 @@ import (
 
 // frameType is the message Frame, from the schema that other languages use.
 func frameType(t require.TestingT) protoreflect.MessageDescriptor {
-	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{ImportPaths: []string{"../envelope"}}}
+	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{ImportPaths: []string{"../../envelope"}}}
 	files, err := c.Compile(context.Background(), "envelope.proto")
 	require.NoError(t, err)
 	d := files[0].Messages().ByName("Frame")

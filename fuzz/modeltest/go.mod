@@ -1,8 +1,8 @@
-module github.com/sotto-im/sotto/modeltest
+module github.com/sotto-im/sotto/fuzz/modeltest
 
 go 1.26
 
-replace github.com/sotto-im/sotto => ../
+replace github.com/sotto-im/sotto => ../..
 
 require (
 	github.com/bufbuild/protocompile v0.14.1
@@ -13,6 +13,7 @@ require (
 )
 
 require (
+	filippo.io/edwards25519 v1.2.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sync v0.8.0 // indirect
 )
