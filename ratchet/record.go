@@ -331,20 +331,16 @@ func readMessageKey(d *wire.Decoder) (k numberedKey) {
 // differ and be below next, the number of the next message of the chain.
 func newSkippedKeys(stored []numberedKey, next uint32) (s skippedKeys, ok bool) {
 	slices.SortFunc(stored, func(a, b numberedKey) int { return cmp.Compare(a.n, b.n) })
-	keys := make([]messageKey, len(stored))
 	for i, k := range stored {
-		if k.n >= next || i > 0 && k.n == stored[i-1].n {
+		switch {
+		case k.n >= next || i > 0 && k.n == stored[i-1].n:
 			return nil, false
+		case i == 0 || k.n != stored[i-1].n+1:
+			s = append(s, run{first: k.n})
 		}
-		keys[i] = k.messageKey
-	}
-	for start := 0; start < len(keys); {
-		end := start + 1
-		for end < len(keys) && stored[end].n == stored[end-1].n+1 {
-			end++
-		}
-		s = append(s, run{stored[start].n, keys[start:end:end]})
-		start = end
+		r := &s[len(s)-1]
+		r.keys = append(r.keys, k.messageKey)
+		r.room = cap(r.keys)
 	}
 	return s, true
 }

@@ -113,12 +113,12 @@ func TestRecordedTranscript(t *testing.T) {
 			messages[s.ID] = s.Message
 		}
 	}
-	respond := func(b []byte) *x3dh.Acceptance {
+	respond := func(b []byte) *secret.Handshake {
 		m, err := x3dh.ParseInitialMessage(b)
 		require.NoError(t, err)
 		a, err := x3dh.Respond(bob, m, signedPreKey, oneTimePreKey)
 		require.NoError(t, err)
-		return a
+		return secret.Take(&a.Handoff)
 	}
 
 	records := map[string][]byte{} // by side
@@ -139,13 +139,13 @@ func TestRecordedTranscript(t *testing.T) {
 		case "process_prekey_bundle":
 			// Alice's base key is not in the record, but the agreement is Bob's
 			// too; her first ratchet key is in the record.
-			h, m := respond(messages["a0"]).Take(secret.Token{})
-			require.Equal(t, &tr.Bob.OneTimePreKeyID, m.OneTimePreKeyID)
+			h := respond(messages["a0"])
+			require.Equal(t, &tr.Bob.OneTimePreKeyID, h.OneTimePreKeyID)
 			s := newState(&secret.Handshake{
 				Version: 3, LocalIdentity: aliceID, RemoteIdentity: bobID,
 				BaseKey: h.BaseKey, RemoteRegistrationID: tr.Bob.RegistrationID,
 			}, Config{RegistrationID: tr.Alice.RegistrationID})
-			s.pending = &pendingPreKey{m.OneTimePreKeyID, tr.Bob.SignedPreKeyID, tr.NowMS / 1000}
+			s.pending = &pendingPreKey{h.OneTimePreKeyID, tr.Bob.SignedPreKeyID, tr.NowMS / 1000}
 			h.SignedPreKey = signed
 			require.NoError(t, s.initiate(h, after.sending.private))
 			require.Equal(t, want, s.appendBinary(nil), "step %d: record", i)
@@ -162,10 +162,10 @@ func TestRecordedTranscript(t *testing.T) {
 			wire := messages[strings.TrimSuffix(step.ID, "-duplicate")]
 			var before *state
 			if records[side] == nil {
-				h, m := respond(wire).Take(secret.Token{})
+				h := respond(wire)
 				before = newState(h, Config{RegistrationID: tr.Bob.RegistrationID})
 				before.respond(h)
-				wire = m.Message
+				wire = h.Message
 			} else {
 				before = parseState(t, records[side])
 				if m, err := x3dh.ParseInitialMessage(wire); err == nil && side == "bob" {

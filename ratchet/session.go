@@ -42,7 +42,10 @@ func (s *Session) commit(old, next *state) error {
 // Errors: [ErrUninitialized], and [ErrAuthentication] if the agreement on the
 // first ratchet key fails.
 func New(a *x3dh.Agreement, c Config) (*Session, error) {
-	h := a.Take(secret.Token{})
+	if a == nil {
+		return nil, ErrUninitialized
+	}
+	h := secret.Take(&a.Handoff)
 	if h == nil {
 		return nil, ErrUninitialized
 	}
@@ -99,7 +102,10 @@ func (s *state) initiate(h *secret.Handshake, private curve.PrivateKey) (err err
 // identity key, and that the one-time prekey is gone. On an error store
 // nothing; dst is returned as it was. Errors: those of [Session.Decrypt].
 func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) {
-	h, m := a.Take(secret.Token{})
+	if a == nil {
+		return nil, dst, ErrUninitialized
+	}
+	h := secret.Take(&a.Handoff)
 	if h == nil {
 		return nil, dst, ErrUninitialized
 	}
@@ -107,8 +113,9 @@ func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) 
 	s := newState(h, c)
 	s.respond(h)
 	session := newSession(s)
-	plaintext, err := session.Decrypt(dst, m.Message)
+	plaintext, err := session.Decrypt(dst, h.Message)
 	if err != nil {
+		*s = state{}
 		return nil, dst, err
 	}
 	return session, plaintext, nil
@@ -250,8 +257,8 @@ func (s *Session) RemoteIdentity() x3dh.PublicKey {
 	return publicKey(st.remote)
 }
 
-// RemoteRegistrationID returns the registration ID that the peer gave in its
-// bundle or its first message.
+// RemoteRegistrationID returns the registration ID that came with the peer's
+// bundle or first message. Nothing authenticates it.
 func (s *Session) RemoteRegistrationID() uint32 {
 	st := s.load()
 	if st == nil {

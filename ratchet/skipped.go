@@ -20,6 +20,19 @@ type skippedKeys []run
 type run struct {
 	first uint32
 	keys  []messageKey
+	room  int // keys that the memory behind keys holds, or held
+}
+
+// part is the run of n keys from key i on. It shares memory with r unless that
+// would keep more than twice of what it needs: then it is a copy, and old is
+// what the caller erases when nobody needs r any more.
+func (r *run) part(i, n int) (p run, old []messageKey) {
+	p = run{r.first + uint32(i), r.keys[i : i+n], r.room}
+	if n > 0 && 2*n < r.room {
+		old = p.keys
+		p.keys, p.room = slices.Clone(old), n
+	}
+	return p, old
 }
 
 // A messageKey is what is stored for a skipped message: the seed, or, in
@@ -48,27 +61,32 @@ func (s skippedKeys) find(n uint32) (r, i int, ok bool) {
 
 func (r *run) last() uint32 { return r.first + uint32(len(r.keys)-1) }
 
-// without returns s less the key at position r, i. s is unchanged.
-func (s skippedKeys) without(r, i int) skippedKeys {
+// without returns s less the key at position r, i, and what there is to erase.
+// s is unchanged.
+func (s skippedKeys) without(r, i int) (_ skippedKeys, g garbage) {
+	old := &s[r]
+	before, b := old.part(0, i)
+	after, a := old.part(i+1, len(old.keys)-i-1)
+	g = garbage{old.keys[i : i+1], b, a}
+
 	out := make(skippedKeys, 0, len(s)+1)
 	out = append(out, s[:r]...)
-	if i > 0 {
-		out = append(out, run{s[r].first, s[r].keys[:i]})
+	for _, p := range []run{before, after} {
+		if len(p.keys) > 0 {
+			out = append(out, p)
+		}
 	}
-	if rest := s[r].keys[i+1:]; len(rest) > 0 {
-		out = append(out, run{s[r].first + uint32(i) + 1, rest})
-	}
-	return append(out, s[r+1:]...)
+	return append(out, s[r+1:]...), g
 }
 
 // with returns s and the keys of the n ≤ MaxSkippedKeys messages from ck on,
-// less the lowest ones over the limit, which are the second result. Of s, only
-// the memory behind its end is written.
-func (s skippedKeys) with(ck chainKey, n uint32) (_, discarded skippedKeys) {
+// less the lowest ones over the limit, which are what there is to erase. Of s,
+// only the memory behind its end is written.
+func (s skippedKeys) with(ck chainKey, n uint32) (_, dropped skippedKeys) {
 	if n == 0 {
 		return s, nil
 	}
-	r := run{first: ck.index, keys: make([]messageKey, n)}
+	r := run{ck.index, make([]messageKey, n), int(n)}
 	for i := range r.keys {
 		r.keys[i].seed = ck.seed()
 		ck = ck.advance(1)
@@ -77,16 +95,26 @@ func (s skippedKeys) with(ck chainKey, n uint32) (_, discarded skippedKeys) {
 	over := s.len() - MaxSkippedKeys
 	for over > 0 && len(s[0].keys) <= over {
 		over -= len(s[0].keys)
-		discarded = append(discarded, s[0])
+		dropped = append(dropped, s[0])
 		s = s[1:]
 	}
 	if over > 0 {
 		first := s[0]
 		s = slices.Clone(s) // s[0] is still that of the state that we come from
-		s[0] = run{first.first + uint32(over), first.keys[over:]}
-		discarded = append(discarded, run{first.first, first.keys[:over]})
+		s[0] = run{first.first + uint32(over), first.keys[over:], first.room}
+		dropped = append(dropped, run{first.first, first.keys[:over], first.room})
 	}
-	return s, discarded
+	return s, dropped
+}
+
+// garbage are keys in memory that is not needed any more. They are erased when
+// the state without them has been committed, since states share memory.
+type garbage [3][]messageKey
+
+func (g garbage) erase() {
+	for _, keys := range g {
+		clear(keys)
+	}
 }
 
 // erase clears the keys in place.

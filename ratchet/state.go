@@ -70,9 +70,8 @@ func (s *state) encrypt(dst, plaintext []byte) ([]byte, *state, error) {
 // message that is missing before it; nothing is stored and no key drawn. fresh
 // draws the next ratchet key, if there is a DH step.
 //
-// discarded are stored keys that the next state no longer has. They are erased
-// when it has been committed, since the states share their memory.
-func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (plaintext []byte, next *state, discarded skippedKeys, err error) {
+// The discarded keys are those that the next state no longer has.
+func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (plaintext []byte, next *state, d discarded, err error) {
 	i, known := s.findChain(&m.ratchetKey)
 	var root rootKey
 	var chain receivingChain
@@ -81,33 +80,47 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 	} else {
 		chain.ratchetKey = m.ratchetKey
 		if root, chain.ck.chainKey, err = s.root.step(&s.sending.private, &m.ratchetKey); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, d, err
 		}
 	}
 
 	found, err := chain.find(m.counter)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, d, err
 	}
 	keys := found.key.expand()
 	if plaintext, err = s.open(dst, m, &keys); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, d, err
 	}
 
 	// The message is genuine.
-	discarded = chain.apply(&found)
+	d = chain.apply(&found)
 	next = new(state)
 	*next = *s
 	next.pending = nil
 	if known {
 		next.receiving[i] = chain
-		return plaintext, next, discarded, nil
+		return plaintext, next, d, nil
 	}
-	discarded = append(discarded, next.push(chain)...)
+	d.chain = next.push(chain)
 	if err = next.turn(root, &chain.ratchetKey, fresh()); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, discarded{}, err
 	}
-	return plaintext, next, discarded, nil
+	return plaintext, next, d, nil
+}
+
+// discarded are stored keys to be erased: one that a message used up, with the
+// memory that it leaves behind; those over the limit of their chain; those of a
+// chain that had to go.
+type discarded struct {
+	used         garbage
+	limit, chain skippedKeys
+}
+
+func (d *discarded) erase() {
+	d.used.erase()
+	d.limit.erase()
+	d.chain.erase()
 }
 
 func (s *state) findChain(ratchetKey *curve.PublicKey) (int, bool) {
@@ -155,17 +168,15 @@ func (c *receivingChain) find(n uint32) (f found, err error) {
 	return f, nil
 }
 
-// apply moves the chain past the message of f, and returns the stored keys that
-// it no longer has.
-func (c *receivingChain) apply(f *found) (discarded skippedKeys) {
+// apply moves the chain past the message of f.
+func (c *receivingChain) apply(f *found) (d discarded) {
 	if f.stored {
-		discarded = skippedKeys{{keys: c.skipped[f.run].keys[f.i : f.i+1]}}
-		c.skipped = c.skipped.without(f.run, f.i)
-		return discarded
+		c.skipped, d.used = c.skipped.without(f.run, f.i)
+		return d
 	}
-	c.skipped, discarded = c.skipped.with(f.from, f.at.index-f.from.index)
+	c.skipped, d.limit = c.skipped.with(f.from, f.at.index-f.from.index)
 	c.ck.chainKey = f.at.advance(1)
-	return discarded
+	return d
 }
 
 // open checks the MAC of m and appends its plaintext to dst.
@@ -189,15 +200,15 @@ func (s *state) open(dst []byte, m *message, keys *kdf.MessageKeys) ([]byte, err
 
 // push adds a receiving chain. It returns the stored keys of the oldest one if
 // that has to go.
-func (s *state) push(chain receivingChain) (discarded skippedKeys) {
+func (s *state) push(chain receivingChain) (dropped skippedKeys) {
 	if s.nReceiving == MaxReceivingChains {
-		discarded = s.receiving[0].skipped
+		dropped = s.receiving[0].skipped
 		copy(s.receiving[:], s.receiving[1:])
 		s.nReceiving--
 	}
 	s.receiving[s.nReceiving] = chain
 	s.nReceiving++
-	return discarded
+	return dropped
 }
 
 // turn is the sending half of a DH step: private is our new ratchet key, and

@@ -7,39 +7,13 @@ import (
 )
 
 // An Agreement is the secret result of [Initiate]. ratchet.New takes it, once,
-// and makes a session of it. It must not be copied.
-type Agreement struct{ box secret.Box[secret.Handshake] }
+// and makes a session of it. It must not be copied; nobody else can open it.
+type Agreement struct{ secret.Handoff }
 
 // An Acceptance is the secret result of [Respond], together with the message
 // that it answers. ratchet.Accept takes it, once; it becomes a session only if
-// that message decrypts. It must not be copied.
-type Acceptance struct{ box secret.Box[acceptance] }
-
-type acceptance struct {
-	handshake *secret.Handshake
-	message   *InitialMessage
-}
-
-// Take hands the secrets to package ratchet; nil if they were taken before.
-func (a *Agreement) Take(secret.Token) *secret.Handshake {
-	if a == nil {
-		return nil
-	}
-	return a.box.Take()
-}
-
-// Take hands the secrets and the message to package ratchet; nil if they were
-// taken before.
-func (a *Acceptance) Take(secret.Token) (*secret.Handshake, *InitialMessage) {
-	if a == nil {
-		return nil, nil
-	}
-	r := a.box.Take()
-	if r == nil {
-		return nil, nil
-	}
-	return r.handshake, r.message
-}
+// that message decrypts. It must not be copied; nobody else can open it.
+type Acceptance struct{ secret.Handoff }
 
 // Initiate starts a session of self with the device that published the bundle
 // (SPEC.md §4.2). It draws the base key. It sends nothing and changes nothing:
@@ -53,17 +27,19 @@ func Initiate(self *IdentityKey, peer *Bundle) (*Agreement, error) {
 	if identity == nil || !peer.valid() {
 		return nil, ErrUninitialized
 	}
-	h, err := initiate(identity, &peer.info, curve.GenerateKey())
+	base := curve.GenerateKey()
+	h, err := initiate(identity, &peer.info, &base)
+	clear(base[:])
 	if err != nil {
 		return nil, err
 	}
 	a := new(Agreement)
-	a.box.Store(h)
+	secret.Give(&a.Handoff, h)
 	return a, nil
 }
 
 // initiate is Initiate with the base key given.
-func initiate(self *identity, peer *BundleInfo, base curve.PrivateKey) (*secret.Handshake, error) {
+func initiate(self *identity, peer *BundleInfo, base *curve.PrivateKey) (*secret.Handshake, error) {
 	h := &secret.Handshake{
 		Version:              sessionVersion,
 		LocalIdentity:        self.public,
@@ -75,11 +51,11 @@ func initiate(self *identity, peer *BundleInfo, base curve.PrivateKey) (*secret.
 	}
 	terms := []term{
 		{&self.private, &peer.SignedPreKey.Key.p}, // DH1
-		{&base, &peer.IdentityKey.p},              // DH2
-		{&base, &peer.SignedPreKey.Key.p},         // DH3
+		{base, &peer.IdentityKey.p},               // DH2
+		{base, &peer.SignedPreKey.Key.p},          // DH3
 	}
 	if k := peer.OneTimePreKey; k != nil {
-		terms = append(terms, term{&base, &k.Key.p}) // DH4
+		terms = append(terms, term{base, &k.Key.p}) // DH4
 		h.OneTimePreKeyID = new(k.ID)
 	}
 	return h, derive(h, terms)
@@ -90,9 +66,10 @@ func initiate(self *identity, peer *BundleInfo, base curve.PrivateKey) (*secret.
 // names none. The result proves nothing yet: delete the one-time prekey only
 // together with storing the session that ratchet.Accept returns.
 //
-// It changes nothing. Errors: [ErrPreKey] if the prekeys are not those that m
-// names; [ErrInvalidKey] if the base key has a torsion part, which would give
-// one message many names; [ErrUninitialized].
+// It changes nothing; the result aliases m.Message. Errors: [ErrPreKey] if the
+// prekeys are not those that m names; [ErrInvalidKey] if the base key has a
+// torsion part, which would give one message many names; [ErrVersion];
+// [ErrUninitialized].
 func Respond(self *IdentityKey, m *InitialMessage, signed *SignedPreKey, oneTime *PreKey) (*Acceptance, error) {
 	identity := self.load()
 	if identity == nil || m == nil || !m.BaseKey.valid() || !m.IdentityKey.valid() {
@@ -116,7 +93,7 @@ func Respond(self *IdentityKey, m *InitialMessage, signed *SignedPreKey, oneTime
 		return nil, err
 	}
 	a := new(Acceptance)
-	a.box.Store(&acceptance{h, m})
+	secret.Give(&a.Handoff, h)
 	return a, nil
 }
 
@@ -130,6 +107,7 @@ func respond(self *identity, m *InitialMessage, spk *signedPreKey, opk *preKey) 
 		SignedPreKeyPrivate:  spk.private,
 		SignedPreKeyID:       spk.id,
 		RemoteRegistrationID: m.RegistrationID,
+		Message:              m.Message,
 	}
 	terms := []term{
 		{&spk.private, &m.IdentityKey.p}, // DH1

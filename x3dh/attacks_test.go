@@ -37,7 +37,7 @@ func TestEveryDHTermContributes(t *testing.T) {
 		ik, spk := alice.identity.load().private, bob.signed.load().private
 		opkPriv, bobID := bob.oneTime.load().private, bob.identity.load().private
 
-		h, err := initiate(alice.identity.load(), &info, base)
+		h, err := initiate(alice.identity.load(), &info, &base)
 		require.NoError(t, err)
 		want := [2][32]byte{h.RootKey, h.ChainKey}
 		require.Equal(t, want, derive(ik, base, spk, opkPriv, bobID))
@@ -85,7 +85,7 @@ func TestCompromiseMatrix(t *testing.T) {
 			alice, bob := newSide(t), newSide(t)
 			base := curve.GenerateKey()
 			info := bob.info(opk)
-			h, err := initiate(alice.identity.load(), &info, base)
+			h, err := initiate(alice.identity.load(), &info, &base)
 			require.NoError(t, err)
 			want := [2][32]byte{h.RootKey, h.ChainKey}
 			got, ok := attack(t, h, info, alice, bob, base, c.k.ikA, c.k.ek, c.k.ikB, c.k.spk, c.k.opk)
@@ -169,7 +169,7 @@ func TestPreKeyMessageFieldDeletionMatrix(t *testing.T) {
 	alice, bob := newSide(t), newSide(t)
 	a, err := Initiate(alice.identity, bob.bundle(t, true))
 	require.NoError(t, err)
-	whole := initial(alice.identity, a.Take(secret.Token{}))
+	whole := initial(alice.identity, secret.Take(&a.Handoff))
 	b, err := whole.AppendBinary(nil)
 	require.NoError(t, err)
 	for mask := range 1 << 6 {
@@ -366,7 +366,7 @@ func TestTranscriptHasNoIdentitySignature(t *testing.T) {
 	alice, bob := newSide(t), newSide(t)
 	a, err := Initiate(alice.identity, bob.bundle(t, true))
 	require.NoError(t, err)
-	m := initial(alice.identity, a.Take(secret.Token{}))
+	m := initial(alice.identity, secret.Take(&a.Handoff))
 	b, err := m.AppendBinary(nil)
 	require.NoError(t, err)
 	d := wire.Decode(b[1:])
@@ -443,4 +443,18 @@ func TestInitialMessageStrictProtobuf(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, m.BaseKey, got.BaseKey)
 	require.Equal(t, m.SignedPreKeyID, got.SignedPreKeyID)
+}
+
+// H01, R-3.3-1: the agreements are checked again where they are used. No key
+// that parses can give zero.
+func TestZeroAgreementIsRefusedAtUse(t *testing.T) {
+	k := curve.GenerateKey()
+	pub := k.Public()
+	for i := range 4 {
+		terms := []term{{&k, &pub}, {&k, &pub}, {&k, &pub}, {&k, &pub}}
+		terms[i].public = &curve.PublicKey{}
+		h := new(secret.Handshake)
+		require.ErrorIs(t, derive(h, terms), ErrInvalidKey)
+		require.Zero(t, *h)
+	}
 }

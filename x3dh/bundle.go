@@ -102,7 +102,7 @@ func ParseBundle(b []byte) (*Bundle, error) {
 	return NewBundle(i)
 }
 
-// AppendBinary appends the encoding of the bundle to b (SPEC.md §4.1). The only
+// AppendBinary appends the encoding of the bundle to dst (SPEC.md §4.1). The only
 // error is [ErrUninitialized].
 func (b *Bundle) AppendBinary(dst []byte) ([]byte, error) {
 	if !b.valid() {

@@ -69,7 +69,7 @@ func ParsePreKey(record []byte) (*PreKey, error) {
 			d.Skip()
 		}
 	}
-	if d.Close(2, 3) != nil {
+	if d.Close(2, 3) != nil || !r.matches() {
 		return nil, ErrMalformed
 	}
 	k := new(PreKey)
@@ -97,6 +97,10 @@ func (k *preKey) read(d *wire.Decoder) bool {
 	}
 	return true
 }
+
+// matches reports whether the two halves belong together: of a damaged record,
+// the public half would invite messages that nobody can read.
+func (k *preKey) matches() bool { return k.private.Public() == k.public }
 
 func (k *preKey) appendBinary(b []byte) []byte {
 	b = wire.AppendUintNonZero(b, 1, uint64(k.id))
@@ -189,7 +193,7 @@ func ParseSignedPreKey(record []byte) (*SignedPreKey, error) {
 			}
 		}
 	}
-	if d.Close(2, 3, 4) != nil {
+	if d.Close(2, 3, 4) != nil || !r.matches() {
 		return nil, ErrMalformed
 	}
 	k := new(SignedPreKey)

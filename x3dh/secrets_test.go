@@ -1,11 +1,13 @@
 package x3dh
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/internal/secret"
 	"github.com/sotto-im/sotto/internal/secret/secrettest"
 )
 
@@ -18,14 +20,21 @@ func TestSecretsRedacted(t *testing.T) {
 
 	a, err := Initiate(alice.identity, bob.bundle(t, true))
 	require.NoError(t, err)
-	h := a.box.Load()
+	h := secret.Take(&a.Handoff)
+	secret.Give(&a.Handoff, h)
 	secrettest.NotPrinted(t, a, h.RootKey[:], h.ChainKey[:])
 
 	r, err := Respond(bob.identity, initial(alice.identity, h), bob.signed, bob.oneTime)
 	require.NoError(t, err)
-	g := r.box.Load().handshake
+	g := secret.Take(&r.Handoff)
+	secret.Give(&r.Handoff, g)
 	require.Equal(t, h.RootKey, g.RootKey)
 	secrettest.NotPrinted(t, r, g.RootKey[:], g.ChainKey[:], g.SignedPreKeyPrivate[:])
+
+	// And nobody outside of the module can take them out: no method gives them.
+	require.Zero(t, reflect.TypeFor[*Agreement]().NumMethod())
+	require.Zero(t, reflect.TypeFor[*Acceptance]().NumMethod())
+	require.Zero(t, reflect.TypeFor[*secret.Handoff]().NumMethod())
 
 	// Errors name no bytes either: they are constants.
 	_, err = ParsePublicKey(curve.PublicKey{}.Append(nil))

@@ -71,8 +71,8 @@ func TestAgreement(t *testing.T) {
 		alice, bob := newSide(t), newSide(t)
 		a, err := Initiate(alice.identity, bob.bundle(t, opk))
 		require.NoError(t, err)
-		h := a.Take(secret.Token{})
-		require.Nil(t, a.Take(secret.Token{}), "an agreement is used once")
+		h := secret.Take(&a.Handoff)
+		require.Nil(t, secret.Take(&a.Handoff), "an agreement is used once")
 
 		b, err := initial(alice.identity, h).AppendBinary([]byte("dst"))
 		require.NoError(t, err)
@@ -88,10 +88,9 @@ func TestAgreement(t *testing.T) {
 		}
 		r, err := Respond(bob.identity, m, bob.signed, oneTime)
 		require.NoError(t, err)
-		g, same := r.Take(secret.Token{})
-		require.Same(t, m, same)
-		gone, _ := r.Take(secret.Token{})
-		require.Nil(t, gone, "an acceptance is used once")
+		g := secret.Take(&r.Handoff)
+		require.Equal(t, m.Message, g.Message)
+		require.Nil(t, secret.Take(&r.Handoff), "an acceptance is used once")
 
 		require.Equal(t, h.RootKey, g.RootKey)
 		require.Equal(t, h.ChainKey, g.ChainKey)
@@ -108,7 +107,7 @@ func TestAgreement(t *testing.T) {
 
 		again, err := Initiate(alice.identity, bob.bundle(t, opk))
 		require.NoError(t, err)
-		require.NotEqual(t, h.BaseKey, again.Take(secret.Token{}).BaseKey, "a base key for each session")
+		require.NotEqual(t, h.BaseKey, secret.Take(&again.Handoff).BaseKey, "a base key for each session")
 	})
 }
 
@@ -249,6 +248,16 @@ func TestRecords(t *testing.T) {
 	})
 
 	// R-6.2-1
+	for _, parse := range []func([]byte) error{
+		func(b []byte) error { _, err := ParsePreKey(b); return err },
+		func(b []byte) error { _, err := ParseSignedPreKey(b); return err },
+	} {
+		b, err := s.signed.AppendBinary(nil)
+		require.NoError(t, err)
+		require.NoError(t, parse(b))
+		private := s.signed.load().private
+		require.ErrorIs(t, parse(bytes.Replace(b, private[:], s.oneTime.load().private[:], 1)), ErrMalformed)
+	}
 	mixed := wire.AppendBytes(wire.AppendBytes(nil, 1, s.identity.Public().Bytes()), 2, s.oneTime.load().private[:])
 	_, err = ParseIdentityKey(mixed)
 	require.ErrorIs(t, err, ErrMalformed)
@@ -297,10 +306,8 @@ func TestZeroValues(t *testing.T) {
 	require.Zero(t, new(SignedPreKey).Public())
 	require.Zero(t, new(SignedPreKey).Created())
 	require.Zero(t, (*Bundle)(nil).Info())
-	require.Nil(t, new(Agreement).Take(secret.Token{}))
-	require.Nil(t, (*Agreement)(nil).Take(secret.Token{}))
-	h, _ := (*Acceptance)(nil).Take(secret.Token{})
-	require.Nil(t, h)
+	require.Nil(t, secret.Take(&new(Agreement).Handoff))
+	require.Nil(t, secret.Take(&new(Acceptance).Handoff))
 }
 
 // Appending writes behind the caller's slice and nowhere else, and what is

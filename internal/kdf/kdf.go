@@ -21,6 +21,9 @@ const (
 // X3DH derives the first root key and chain key from the agreements DH1 … DH3
 // or DH4, in that order (SPEC.md §4.3).
 func X3DH(dh [][32]byte) (rk, ck [32]byte) {
+	if len(dh) > 4 {
+		panic("kdf: too many agreements") // the caller's bug: one would be left out
+	}
 	var ikm [maxInput]byte
 	for i := range 32 {
 		ikm[i] = x3dhDiscontinuity
@@ -105,6 +108,9 @@ func hkdfSHA256(out []byte, salt *[32]byte, ikm []byte, info string) {
 
 // hmac is HMAC-SHA256 over a ‖ b ‖ c, at most maxInput bytes together.
 func hmac(key *[32]byte, a []byte, b string, c []byte) [32]byte {
+	if len(a)+len(b)+len(c) > maxInput {
+		panic("kdf: input too long") // the caller's bug: its end would be left out
+	}
 	var in [blockSize + maxInput]byte
 	xorPad((*[blockSize]byte)(in[:]), key, 0x36)
 	n := blockSize

@@ -99,3 +99,12 @@ func TestDerivationsDoNotAllocate(t *testing.T) {
 		MessageMAC(&k.MAC, &from, &to, m)
 	}))
 }
+
+// Input over the limit is a bug of ours, and not cut off in silence: version 4
+// has one more secret.
+func TestInputIsNeverCutOff(t *testing.T) {
+	key := random32()
+	require.Panics(t, func() { X3DH(make([][32]byte, 5)) })
+	require.Panics(t, func() { hmac(&key, make([]byte, maxInput), "x", nil) })
+	require.NotPanics(t, func() { hmac(&key, make([]byte, maxInput), "", nil) })
+}

@@ -58,6 +58,40 @@ func TestNoBytesEqualOnSecrets(t *testing.T) {
 	})
 }
 
+// R24, R-5.5-3, R-7.2-1: nor do they compare strings made of bytes; and the two
+// places that compare what an attacker wants to guess do it in constant time.
+func TestConstantTimeComparisons(t *testing.T) {
+	found := map[string]bool{}
+	eachFile(t, func(name string, fset *token.FileSet, file *ast.File) {
+		if name == "envelope" || name == "lamport" || name == "internal/wire" {
+			return
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BinaryExpr:
+				for _, operand := range []ast.Expr{n.X, n.Y} {
+					call, ok := operand.(*ast.CallExpr)
+					if !ok {
+						continue
+					}
+					if f, ok := call.Fun.(*ast.Ident); ok && f.Name == "string" {
+						t.Errorf("%s: strings made of bytes are compared", fset.Position(n.Pos()))
+					}
+				}
+			case *ast.FuncDecl:
+				body := &ast.File{Name: file.Name, Decls: []ast.Decl{n}}
+				if len(calls(body, "subtle", "ConstantTimeCompare")) > 0 {
+					found[name+"."+n.Name.Name] = true
+				}
+			}
+			return true
+		})
+	})
+	for _, f := range []string{"ratchet.open", "x3dh.Matches", "internal/curve.X25519"} {
+		require.True(t, found[f], "%s compares in constant time", f)
+	}
+}
+
 // Time comes in as a value.
 func TestNoClock(t *testing.T) {
 	eachFile(t, func(name string, fset *token.FileSet, file *ast.File) {

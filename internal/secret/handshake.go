@@ -25,7 +25,21 @@ type Handshake struct {
 	// What the initiator repeats in each PreKey message.
 	SignedPreKeyID  uint32
 	OneTimePreKeyID *uint32
+
+	// Message is the ratchet message inside the initial message that the
+	// responder answers.
+	Message []byte
 }
 
 // Clear erases the keys.
 func (h *Handshake) Clear() { *h = Handshake{} }
+
+// A Handoff carries a Handshake from x3dh to ratchet inside an exported type of
+// x3dh. It has no methods: only who can import this package can open it.
+type Handoff struct{ box Box[Handshake] }
+
+// Give puts h in.
+func Give(to *Handoff, h *Handshake) { to.box.Store(h) }
+
+// Take takes out what is in, once; nil if there is nothing.
+func Take(from *Handoff) *Handshake { return from.box.Take() }

@@ -28,10 +28,3 @@ func (b *Box[T]) Replace(old, next *T) bool { return b.p.CompareAndSwap(old, nex
 // Take empties the box and returns what was in it, nil if there was nothing:
 // of two callers one gets it.
 func (b *Box[T]) Take() *T { return b.p.Swap(nil) }
-
-// A Token is the argument of the few exported functions through which packages
-// of this module hand each other secrets. Code outside the module can name no
-// value of this type, and the zero value is all there is to it.
-type Token struct{ _ token }
-
-type token struct{}
