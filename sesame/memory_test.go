@@ -54,6 +54,22 @@ func TestMemoryNested(t *testing.T) {
 	require.Equal(t, "inner", string(value))
 }
 
+// Readers share a value, but not what they append to it.
+func TestMemoryAppend(t *testing.T) {
+	m := new(sesame.Memory)
+	set(t, m, "sotto/a", make([]byte, 33)) // no size of the allocator
+	require.NoError(t, m.Do(func(tx sesame.Tx) error {
+		one, _, err := tx.Get("sotto/a")
+		require.NoError(t, err)
+		two, _, err := tx.Get("sotto/a")
+		require.NoError(t, err)
+		one, two = append(one, 1), append(two, 2)
+		require.Equal(t, byte(1), one[33])
+		require.Equal(t, byte(2), two[33])
+		return nil
+	}))
+}
+
 // Against a plain map, over many keys, so that the index splits, empties and
 // fills.
 func TestMemoryAgainstMap(t *testing.T) {

@@ -54,6 +54,10 @@ const (
 	bare     = "_pragma=busy_timeout(1000)" // rollback journal, deferred
 )
 
+func sqliteAdvised(t *testing.T) source  { return sqlite(t, advised) }
+func sqliteDeferred(t *testing.T) source { return sqlite(t, deferred) }
+func sqliteBare(t *testing.T) source     { return sqlite(t, bare) }
+
 func create(t *testing.T, s source) {
 	t.Helper()
 	db, err := s.open()

@@ -53,22 +53,28 @@ func TestPostgreSQLDefaultIsReadCommitted(t *testing.T) {
 
 // Sealed values on a database.
 func TestSealed(t *testing.T) {
-	for name, s := range map[string]*store{"SQLite": newStore(t, sqlite(t, advised)), "PostgreSQL": newStore(t, postgres(t))} {
+	onEach(t, func(t *testing.T, s *store) {
 		key := sesame.GenerateSealKey()
-		require.NoError(t, s.Do(func(tx sesame.Tx) error { return sesame.Seal(tx, key).Put("sotto/a", []byte("hidden"), 0) }), name)
+		require.NoError(t, s.Do(func(tx sesame.Tx) error { return sesame.Seal(tx, key).Put("sotto/a", []byte("hidden"), 0) }))
 		require.NoError(t, s.Do(func(tx sesame.Tx) error {
 			value, _, err := sesame.Seal(tx, key).Get("sotto/a")
 			require.Equal(t, "hidden", string(value))
 			return err
-		}), name)
+		}))
 		var stored []byte
 		require.NoError(t, s.db.QueryRow("SELECT v FROM sotto_rows").Scan(&stored))
 		require.NotContains(t, string(stored), "hidden")
 		require.ErrorIs(t, s.Do(func(tx sesame.Tx) error {
 			_, _, err := sesame.Seal(tx, sesame.GenerateSealKey()).Get("sotto/a")
 			return err
-		}), sesame.ErrSealed, name)
-	}
+		}), sesame.ErrSealed)
+	})
+}
+
+// onEach runs a test on both databases.
+func onEach(t *testing.T, test func(t *testing.T, s *store)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, newStore(t, sqlite(t, advised))) })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, newStore(t, postgres(t))) })
 }
 
 // What sqlkv is for: without the comparison of revisions PostgreSQL, as it
@@ -77,11 +83,10 @@ func TestPostgreSQLLosesUpdatesWithoutRevisions(t *testing.T) {
 	s := newStore(t, postgres(t))
 	_, err := s.db.Exec("INSERT INTO sotto_rows VALUES ('n', '0', 1)")
 	require.NoError(t, err)
-	var errs []error
-	for range 2 {
-		defer func(tx *sql.Tx) { _ = tx.Rollback() }(begin(t, s.db))
-	}
 	one, two := begin(t, s.db), begin(t, s.db)
+	defer one.Rollback()
+	defer two.Rollback()
+	var errs []error
 	for _, tx := range []*sql.Tx{one, two} {
 		var v []byte
 		require.NoError(t, tx.QueryRow("SELECT v FROM sotto_rows WHERE k = 'n'").Scan(&v))
@@ -105,7 +110,7 @@ func begin(t *testing.T, db *sql.DB) *sql.Tx {
 // it does not look at.
 func TestApplicationRows(t *testing.T) {
 	ctx := context.Background()
-	for name, s := range map[string]*store{"SQLite": newStore(t, sqlite(t, advised)), "PostgreSQL": newStore(t, postgres(t))} {
+	onEach(t, func(t *testing.T, s *store) {
 		_, err := s.db.Exec("CREATE TABLE outbox (id INTEGER PRIMARY KEY)")
 		require.NoError(t, err)
 		count := func() (n int) {
@@ -121,16 +126,16 @@ func TestApplicationRows(t *testing.T) {
 				return nil
 			}
 		}
-		require.NoError(t, sqlkv.Do(ctx, s.db, send(1, 0)), name)
-		require.Equal(t, 1, count(), name)
-		require.ErrorIs(t, sqlkv.Do(ctx, s.db, send(2, 0)), sql.ErrTxDone, name)
-		require.Equal(t, 1, count(), "%s: the outbox has a message whose session was not stored", name)
+		require.NoError(t, sqlkv.Do(ctx, s.db, send(1, 0)))
+		require.Equal(t, 1, count())
+		require.ErrorIs(t, sqlkv.Do(ctx, s.db, send(2, 0)), sql.ErrTxDone)
+		require.Equal(t, 1, count(), "the outbox has a message whose session was not stored")
 
 		canceled, cancel := context.WithCancel(ctx)
 		cancel()
-		require.ErrorIs(t, sqlkv.Do(canceled, s.db, send(3, 0)), context.Canceled, name)
-		require.Equal(t, 1, count(), name)
-	}
+		require.ErrorIs(t, sqlkv.Do(canceled, s.db, send(3, 0)), context.Canceled)
+		require.Equal(t, 1, count())
+	})
 }
 
 // A conflict that does not go away ends, and so does a wait whose context ends.
