@@ -53,7 +53,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
-	"math"
 
 	"github.com/sotto-im/sotto/sesame"
 )
@@ -131,7 +130,8 @@ func (r *rows) Get(key string) ([]byte, uint64, error) {
 
 // Put implements [sesame.Tx]. The database compares the revision in the
 // statement that writes. PostgreSQL, where another transaction has the row
-// locked, waits for its end and compares with what it has committed.
+// locked, waits for its end and compares with what it has committed. (A rev of
+// 64 bits becomes a negative number, which no row has.)
 func (r *rows) Put(key string, value []byte, rev uint64) error {
 	if err := r.ready(key); err != nil {
 		return err
@@ -141,9 +141,6 @@ func (r *rows) Put(key string, value []byte, rev uint64) error {
 	}
 	if rev == 0 {
 		return r.one(insertRow, []byte(key), value, newRevision())
-	}
-	if rev > math.MaxInt64 {
-		return r.fail(sesame.ErrConflict) // nobody has it
 	}
 	return r.one(updateRow, value, newRevision(), []byte(key), int64(rev))
 }
@@ -159,9 +156,6 @@ func (r *rows) Delete(key string, rev uint64) error {
 			err = r.fail(sesame.ErrConflict)
 		}
 		return err
-	}
-	if rev > math.MaxInt64 {
-		return r.fail(sesame.ErrConflict)
 	}
 	return r.one(deleteRow, []byte(key), int64(rev))
 }
