@@ -38,6 +38,7 @@ func TestConflict(t *testing.T) {
 		sqliteError(517):        true, // busy, snapshot
 		sqliteError(6):          true,
 		sqliteError(13):         false, // full
+		sqliteError(21):         false, // misuse
 		sqliteError(11):         false, // corrupt
 	} {
 		require.Equal(t, want, Conflict(err), "%v", err)
