@@ -247,6 +247,45 @@ func (s *Session) Matches(m *x3dh.InitialMessage) bool {
 		m.BaseKey == publicKey(encode(st.baseKey))
 }
 
+// Steps returns what [Session.Decrypt] of an ordinary message would cost before
+// it can check the MAC, in chain steps of one HMAC each, and whether the session
+// knows the message's ratchet key. If it does, no other session can decrypt the
+// message. A caller that tries many sessions keeps account of the steps: what
+// a forged message claims is free, to walk there is not. It changes nothing.
+// Errors are those of Decrypt for a message that it would not try.
+func (s *Session) Steps(message []byte) (steps int, known bool, err error) {
+	st := s.load()
+	if st == nil {
+		return 0, false, ErrUninitialized
+	}
+	m, err := parseMessage(message, st.version)
+	if err != nil {
+		return 0, false, err
+	}
+	i, known := st.findChain(&m.ratchetKey)
+	from := uint32(0)
+	if known {
+		from = st.receiving[i].ck.index
+	}
+	if m.counter < from {
+		return 0, true, nil
+	}
+	if m.counter-from > MaxForwardJump {
+		return 0, known, ErrTooFarAhead
+	}
+	return int(m.counter - from), known, nil
+}
+
+// BaseKey returns the initiator's base key, which names the session; the zero
+// key if s is uninitialized.
+func (s *Session) BaseKey() x3dh.PublicKey {
+	st := s.load()
+	if st == nil {
+		return x3dh.PublicKey{}
+	}
+	return publicKey(encode(st.baseKey))
+}
+
 // RemoteIdentity returns the identity key of the peer, the zero key if s is
 // uninitialized.
 func (s *Session) RemoteIdentity() x3dh.PublicKey {

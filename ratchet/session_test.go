@@ -342,3 +342,41 @@ func TestTwoCopiesUseOneKeyTwice(t *testing.T) {
 	m3, _ := send(t, alice, "the next")
 	require.Equal(t, f1.counter+1, takeApart(t, m3).counter)
 }
+
+// Steps says what Decrypt would cost, and changes nothing.
+func TestSteps(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	messages := sendN(t, alice, 8)
+	check := func(m []byte, steps int, known bool, want error) {
+		t.Helper()
+		before := record(t, bob)
+		n, k, err := bob.Steps(m)
+		require.ErrorIs(t, err, want)
+		require.Equal(t, steps, n)
+		require.Equal(t, known, k)
+		require.Equal(t, before, record(t, bob))
+		if want == nil {
+			require.Equal(t, steps, countSteps(func() { _, _ = reload(t, bob).Decrypt(nil, forgeMAC(m)) }))
+		}
+	}
+	check(messages[5], 5, false, nil)
+	receive(t, bob, messages[2], number(2))
+	check(messages[5], 2, true, nil)
+	check(messages[3], 0, true, nil)
+	check(messages[0], 0, true, nil) // stored
+	check(messages[2], 0, true, nil) // used
+	check(forge(t, alice, MaxForwardJump), 0, true, ErrTooFarAhead)
+	check(nil, 0, false, ErrMalformed)
+	require.Equal(t, alice.BaseKey(), bob.BaseKey())
+	require.NotZero(t, alice.BaseKey())
+	require.Zero(t, new(Session).BaseKey())
+	_, _, err := new(Session).Steps(messages[0])
+	require.ErrorIs(t, err, ErrUninitialized)
+}
+
+// forgeMAC returns m with another MAC.
+func forgeMAC(m []byte) []byte {
+	bad := bytes.Clone(m)
+	bad[len(bad)-1] ^= 1
+	return bad
+}

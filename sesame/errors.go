@@ -23,4 +23,41 @@ var (
 	// ErrUninitialized: the caller's bug: a zero or nil value, or a transaction
 	// that has ended.
 	ErrUninitialized = errors.New("sesame: use of an uninitialized or spent value")
+
+	// ErrConfig: the caller's bug: a Config without a clock, or with a value
+	// that there is not.
+	ErrConfig = errors.New("sesame: unusable configuration")
+
+	// ErrCorrupt: a row of the database does not make sense. Roll back and do
+	// not acknowledge. Restore the database, or, if it is a session's or a
+	// peer's, Forget that device.
+	ErrCorrupt = errors.New("sesame: corrupt row")
+)
+
+// Verdicts: what is wrong with a message, or keeps one device from getting
+// one. They stand in [Result].Err and [Message].Err: commit, and then act.
+var (
+	// ErrDuplicate: the message was decrypted before. Acknowledge and drop.
+	ErrDuplicate = errors.New("sesame: duplicate message")
+
+	// ErrUndecryptable: no session opens the message: it was altered, is not
+	// from that device, or belongs to a session that is lost. It wraps the
+	// reason. Acknowledge it, and tell the user that a message is missing.
+	ErrUndecryptable = errors.New("sesame: message does not decrypt")
+
+	// ErrUnknownPreKey: an initial message to a prekey that is gone. As
+	// ErrUndecryptable; the sender has to start again from a fresh bundle.
+	ErrUnknownPreKey = errors.New("sesame: initial message to a prekey that is gone")
+
+	// ErrNoSession: there is no session with that device, or none that may be
+	// written in. Fetch its bundle and Start.
+	ErrNoSession = errors.New("sesame: no session with the device")
+
+	// ErrIdentityChanged: the device shows an identity key that is not the
+	// trusted one. Ask the user, then Confirm.
+	ErrIdentityChanged = errors.New("sesame: identity key waits for confirmation")
+
+	// ErrAddress: not an address: no user, one of over 256 bytes, or a device
+	// number over 127.
+	ErrAddress = errors.New("sesame: invalid address")
 )

@@ -1,0 +1,224 @@
+package sesame
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// A Result is what became of a message. It is a value, whatever it says: store
+// it in the transaction, commit, and acknowledge the message.
+type Result struct {
+	// From is the address that the server gave. Identity is who wrote the
+	// message, as cryptography has it; zero if Err is set.
+	From     Address
+	Identity x3dh.PublicKey
+
+	Plaintext []byte
+
+	// IdentityChanged says that Identity is not the trusted key of the device.
+	// The message can be read; show that it is marked. Nothing is encrypted for
+	// the device until [Device.Confirm].
+	IdentityChanged bool
+
+	// Err says why there is no plaintext: [ErrDuplicate], [ErrUndecryptable],
+	// [ErrNoSession], [ErrUnknownPreKey], [ErrAddress].
+	Err error
+}
+
+// Decrypt decrypts a message of the type that came with it. It tries the
+// sessions with the device that can have made it, with at most the work of one
+// message at the limit for all of them; a session of the past that opens the
+// message becomes the current one. An initial message of a session that is not
+// known makes it, and uses its one-time prekey up, if and only if it decrypts.
+//
+// An error is the transaction's, or [ErrCorrupt], and means: roll back, and do
+// not acknowledge. What is wrong with the message is in [Result].Err.
+func (d *Device) Decrypt(tx Tx, from Address, typ ratchet.Type, message []byte) (*Result, error) {
+	r := &Result{From: from}
+	if !from.valid() {
+		r.Err = ErrAddress
+		return r, nil
+	}
+	p, rev, err := d.peer(tx, from)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{d, tx, from, p, rev, r}
+	switch typ {
+	case ratchet.Ordinary:
+		err = c.ordinary(message)
+	case ratchet.Initial:
+		err = c.initial(message)
+	default:
+		r.Err = undecryptable(errors.New("no such type of message"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// undecryptable is ErrUndecryptable with its reason.
+func undecryptable(err error) error { return fmt.Errorf("%w: %w", ErrUndecryptable, err) }
+
+// A call is one call of Decrypt. Its methods return what goes wrong with the
+// transaction, and note what is wrong with the message in r.
+type call struct {
+	*Device
+	tx   Tx
+	from Address
+	peer *peerRecord
+	rev  uint64 // of peer
+	r    *Result
+}
+
+func (c *call) ordinary(message []byte) error {
+	if len(c.peer.sessions) == 0 {
+		c.r.Err = ErrNoSession
+		return nil
+	}
+	budget := ratchet.MaxForwardJump
+	for _, base := range c.peer.sessions {
+		s, rev, err := c.session(c.tx, c.from, base)
+		if err != nil {
+			return err
+		}
+		steps, known, err := s.Steps(message)
+		if errors.Is(err, ratchet.ErrMalformed) || errors.Is(err, ratchet.ErrVersion) {
+			c.r.Err = undecryptable(err)
+			return nil
+		}
+		if err == nil && !known && steps > budget {
+			continue // a forged message does not make us walk 41 chains to the limit
+		}
+		if err == nil {
+			budget -= steps
+			var plaintext []byte
+			if plaintext, err = s.Decrypt(nil, message); err == nil {
+				c.r.Plaintext = plaintext
+				return c.opened(base, s, rev)
+			}
+		}
+		if known || errors.Is(err, ratchet.ErrDuplicate) {
+			c.refused(err)
+			return nil
+		}
+	}
+	c.refused(ratchet.ErrAuthentication)
+	return nil
+}
+
+// refused notes why no session opened the message.
+func (c *call) refused(err error) {
+	c.r.Err = undecryptable(err)
+	if errors.Is(err, ratchet.ErrDuplicate) {
+		c.r.Err = ErrDuplicate
+	}
+}
+
+// opened stores a session that has opened the message, and makes it the
+// current one: the device writes in it now.
+func (c *call) opened(base x3dh.PublicKey, s *ratchet.Session, rev uint64) error {
+	if err := put(c.tx, rowSession(c.from, base), s, rev); err != nil {
+		return err
+	}
+	identity := s.RemoteIdentity()
+	c.r.Identity, c.r.IdentityChanged = identity, identity != c.peer.identity
+	// A late message under an old identity key does not bring that back.
+	if base == c.peer.current() || identity != c.peer.newest() {
+		return nil
+	}
+	return c.makeCurrent(c.tx, c.from, c.peer, c.rev, base)
+}
+
+func (c *call) initial(message []byte) error {
+	m, err := x3dh.ParseInitialMessage(message)
+	if err != nil {
+		c.r.Err = undecryptable(err)
+		return nil
+	}
+	for _, base := range c.peer.sessions {
+		if base != m.BaseKey {
+			continue
+		}
+		s, rev, err := c.session(c.tx, c.from, base)
+		if err != nil {
+			return err
+		}
+		if c.r.Plaintext, err = s.DecryptInitial(nil, m); err != nil {
+			c.refused(err)
+			return nil
+		}
+		return c.opened(base, s, rev)
+	}
+	return c.accept(m)
+}
+
+// accept makes the session of an initial message.
+func (c *call) accept(m *x3dh.InitialMessage) error {
+	marker := rowAccepted(m.SignedPreKeyID, m.BaseKey)
+	if m.OneTimePreKeyID == nil {
+		_, rev, err := c.tx.Get(marker)
+		if err != nil {
+			return err
+		}
+		if rev != 0 { // its session was dropped since
+			c.r.Err = ErrDuplicate
+			return nil
+		}
+	}
+	signed, _, err := get(c.tx, rowSigned(m.SignedPreKeyID), x3dh.ParseSignedPreKey)
+	if err != nil {
+		return err
+	}
+	if signed == nil || expired(signed, c.config.Now()) {
+		c.r.Err = ErrUnknownPreKey
+		return nil
+	}
+	var oneTime *x3dh.PreKey
+	var oneTimeRev uint64
+	if id := m.OneTimePreKeyID; id != nil {
+		if oneTime, oneTimeRev, err = get(c.tx, rowPreKey(*id), x3dh.ParsePreKey); err != nil {
+			return err
+		}
+		if oneTime == nil {
+			c.r.Err = ErrUnknownPreKey
+			return nil
+		}
+	}
+	l, _, err := c.local(c.tx)
+	if err != nil {
+		return err
+	}
+	acceptance, err := x3dh.Respond(l.identity, m, signed, oneTime)
+	if err != nil {
+		c.r.Err = undecryptable(err)
+		return nil
+	}
+	s, plaintext, err := ratchet.Accept(nil, acceptance, c.sessionConfig(l))
+	if err != nil {
+		c.refused(err)
+		return nil
+	}
+
+	// The message is genuine: what it used up goes with the transaction that
+	// stores its session.
+	if oneTime != nil {
+		err = c.tx.Delete(rowPreKey(*m.OneTimePreKeyID), oneTimeRev)
+	} else {
+		err = c.tx.Put(marker, nil, 0)
+	}
+	if err != nil {
+		return err
+	}
+	c.r.Plaintext = plaintext
+	c.peer.seen(m.IdentityKey, c.config.Trust)
+	if err := put(c.tx, rowSession(c.from, m.BaseKey), s, 0); err != nil {
+		return err
+	}
+	c.r.Identity, c.r.IdentityChanged = m.IdentityKey, m.IdentityKey != c.peer.identity
+	return c.makeCurrent(c.tx, c.from, c.peer, c.rev, m.BaseKey)
+}

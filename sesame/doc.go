@@ -1,0 +1,40 @@
+// Package sesame is one device and its conversations with every other device,
+// in the caller's own database transaction.
+//
+// It is what client applications import. The state of all sessions is in rows
+// of the application's database and nowhere else: what a call changes is
+// committed, or rolled back, together with what the application writes in the
+// same transaction. No crash, retry, second process or lost answer uses a
+// message key twice or loses a message that was acknowledged. For a single
+// session without a database see package ratchet; servers need neither.
+//
+// # Usage
+//
+// [Open] the device in a transaction. [Device.Publish] what other devices need,
+// after the commit. Write with [Device.Encrypt], after [Device.Start] from a
+// bundle for devices that there is no session with; read with [Device.Decrypt].
+//
+// # Persistence
+//
+// Two rules carry everything. An error means: roll back, and do not
+// acknowledge. What is wrong with a message is a value, in [Result].Err or
+// [Message].Err: commit it, then acknowledge. In the transaction of a Decrypt
+// stores the application the plaintext, or the verdict; in that of an Encrypt
+// the messages, and sends them from there after the commit, the same bytes as
+// often as it takes. On [ErrConflict] run the transaction again.
+//
+// # Security
+//
+// What a session gives is said in package ratchet. This package adds: one-time
+// prekeys are used up by the message that opens with them, and by no other; an
+// initial message without one is accepted once; an identity key that replaces
+// a trusted one is shown, and nothing is encrypted for it before the user
+// confirmed it; a message costs at most the work of one at the limit, however
+// many sessions are tried. Rows are secret: [Seal] encrypts them. A database
+// that is restored from a backup uses message keys again; nothing here can
+// see it.
+//
+// # Specification
+//
+// SPEC.md §10.
+package sesame

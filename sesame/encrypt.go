@@ -1,0 +1,81 @@
+package sesame
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sotto-im/sotto/ratchet"
+)
+
+// UnacknowledgedAge is the age at which a session that the peer never answered
+// is not written in any more: its prekeys may be gone. It is libsignal's.
+const UnacknowledgedAge = 30 * 24 * time.Hour
+
+// A Message is what [Device.Encrypt] made for one device.
+type Message struct {
+	To    Address
+	Type  ratchet.Type
+	Bytes []byte
+
+	// Err says why there is none: [ErrNoSession], [ErrIdentityChanged],
+	// [ErrAddress]. The messages for other devices are good all the same.
+	Err error
+}
+
+// Encrypt encrypts one plaintext for each of a set of devices. The result has
+// one message for each, in their order. Store them in the same transaction,
+// and send them when it has committed: the very bytes, as often as it takes.
+//
+// An error is the transaction's, or [ErrCorrupt], and means: roll back. What
+// keeps a single device from getting the message is in [Message].Err.
+func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, error) {
+	var messages []Message
+	for i, a := range to {
+		if slices.Contains(to[:i], a) {
+			continue
+		}
+		m, err := d.encrypt(tx, plaintext, a)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, m)
+	}
+	return messages, nil
+}
+
+func (d *Device) encrypt(tx Tx, plaintext []byte, to Address) (Message, error) {
+	m := Message{To: to}
+	if !to.valid() {
+		m.Err = ErrAddress
+		return m, nil
+	}
+	p, _, err := d.peer(tx, to)
+	if err != nil {
+		return m, err
+	}
+	if p.current() == none {
+		m.Err = ErrNoSession
+		return m, nil
+	}
+	s, rev, err := d.session(tx, to, p.current())
+	if err != nil {
+		return m, err
+	}
+	if since, pending := s.Unacknowledged(); pending && since.Add(UnacknowledgedAge).Before(d.config.Now()) {
+		m.Err = ErrNoSession
+		return m, nil
+	}
+	if p.changed != none || s.RemoteIdentity() != p.identity {
+		m.Err = ErrIdentityChanged
+		return m, nil
+	}
+	m.Bytes, m.Type, err = s.Encrypt(nil, plaintext)
+	if err == ratchet.ErrChainExhausted {
+		m.Err = ErrNoSession
+		return m, nil
+	}
+	if err != nil {
+		return m, err
+	}
+	return m, put(tx, rowSession(to, p.current()), s, rev)
+}

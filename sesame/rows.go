@@ -1,0 +1,62 @@
+package sesame
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// The rows (SPEC.md §10.2). Every key begins with prefix.
+const (
+	prefix       = "sotto/"
+	rowLocal     = prefix + "local"    // this device: localRecord
+	rowsPreKey   = prefix + "prekey/"  // by ID: x3dh.PreKey
+	rowsSigned   = prefix + "signed/"  // by ID: x3dh.SignedPreKey
+	rowsAccepted = prefix + "accept/"  // by signed prekey ID and base key: empty
+	rowsPeer     = prefix + "peer/"    // by address: peerRecord
+	rowsSession  = prefix + "session/" // by address and base key: ratchet.Session
+)
+
+func rowPreKey(id uint32) string { return fmt.Sprintf("%s%08x", rowsPreKey, id) }
+func rowSigned(id uint32) string { return fmt.Sprintf("%s%08x", rowsSigned, id) }
+func rowPeer(a Address) string   { return rowsPeer + a.key() }
+
+func rowSession(a Address, base x3dh.PublicKey) string {
+	return rowsSession + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:])
+}
+
+// rowAccepted marks that an initial message without a one-time prekey was
+// accepted. It lives as long as the signed prekey.
+func rowAccepted(signedID uint32, base x3dh.PublicKey) string {
+	return rowsAcceptedOf(signedID) + hex.EncodeToString(base.Bytes()[1:])
+}
+
+func rowsAcceptedOf(signedID uint32) string { return fmt.Sprintf("%s%08x/", rowsAccepted, signedID) }
+
+// A record is what a row holds.
+type record interface {
+	AppendBinary(b []byte) ([]byte, error)
+}
+
+// put encodes r and writes it over revision rev.
+func put(tx Tx, key string, r record, rev uint64) error {
+	b, err := r.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	return tx.Put(key, b, rev)
+}
+
+// get reads a row with a parser; absent is the zero T and revision 0.
+func get[T any](tx Tx, key string, parse func([]byte) (T, error)) (v T, rev uint64, err error) {
+	b, rev, err := tx.Get(key)
+	if err != nil || rev == 0 {
+		return v, 0, err
+	}
+	v, err = parse(b)
+	if err != nil {
+		return v, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return v, rev, nil
+}

@@ -1,0 +1,122 @@
+package sesame
+
+import (
+	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// peer reads what is known of a device; a new record and revision 0 if nothing
+// is.
+func (d *Device) peer(tx Tx, a Address) (*peerRecord, uint64, error) {
+	if d == nil || d.config.Now == nil {
+		return nil, 0, ErrUninitialized
+	}
+	if !a.valid() {
+		return nil, 0, ErrAddress
+	}
+	p, rev, err := get(tx, rowPeer(a), parsePeer)
+	if err == nil && rev == 0 {
+		p = new(peerRecord)
+	}
+	return p, rev, err
+}
+
+// session reads a session that the peer's record names.
+func (d *Device) session(tx Tx, a Address, base x3dh.PublicKey) (*ratchet.Session, uint64, error) {
+	s, rev, err := get(tx, rowSession(a, base), d.parseSession)
+	if err == nil && rev == 0 {
+		err = ErrCorrupt
+	}
+	return s, rev, err
+}
+
+// makeCurrent makes the session base the current one: the one before it is
+// archived, and those over the limit are deleted. p is stored.
+func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x3dh.PublicKey) error {
+	if old := p.current(); old != none && old != base {
+		s, rev, err := d.session(tx, a, old)
+		if err != nil {
+			return err
+		}
+		if _, pending := s.Unacknowledged(); pending {
+			if err := s.Archive(); err != nil {
+				return err
+			}
+			if err := put(tx, rowSession(a, old), s, rev); err != nil {
+				return err
+			}
+		}
+	}
+	for _, base := range p.install(base) {
+		_, rev, err := tx.Get(rowSession(a, base))
+		if err != nil {
+			return err
+		}
+		if err := tx.Delete(rowSession(a, base), rev); err != nil {
+			return err
+		}
+	}
+	return put(tx, rowPeer(a), p, rev)
+}
+
+// Start makes a session with a device from its bundle, and makes it the
+// current one. Nothing is sent: the first messages carry the handshake. If the
+// bundle shows another identity key than the trusted one, the session is made
+// all the same, and [Device.Encrypt] waits for [Device.Confirm].
+//
+// Errors: those of the transaction, [ErrCorrupt], [ErrAddress],
+// [ErrUninitialized].
+func (d *Device) Start(tx Tx, a Address, b *x3dh.Bundle) error {
+	l, _, err := d.local(tx)
+	if err != nil {
+		return err
+	}
+	p, rev, err := d.peer(tx, a)
+	if err != nil {
+		return err
+	}
+	agreement, err := x3dh.Initiate(l.identity, b)
+	if err != nil {
+		return err
+	}
+	s, err := ratchet.New(agreement, d.sessionConfig(l))
+	if err != nil {
+		return err
+	}
+	if err := put(tx, rowSession(a, s.BaseKey()), s, 0); err != nil {
+		return err
+	}
+	p.seen(b.Info().IdentityKey, d.config.Trust)
+	return d.makeCurrent(tx, a, p, rev, s.BaseKey())
+}
+
+// Reset makes the current session with a device one of the past: the next
+// message needs [Device.Start]. Late messages still decrypt. Call it when the
+// server says that the device was installed anew.
+func (d *Device) Reset(tx Tx, a Address) error {
+	p, rev, err := d.peer(tx, a)
+	if err != nil || !p.active {
+		return err
+	}
+	p.active = false
+	return put(tx, rowPeer(a), p, rev)
+}
+
+// Forget deletes all sessions with a device and all that is known of it, its
+// identity key too. Call it when the device was removed from its account.
+func (d *Device) Forget(tx Tx, a Address) error {
+	p, rev, err := d.peer(tx, a)
+	if err != nil || rev == 0 {
+		return err
+	}
+	for _, base := range p.sessions {
+		_, rev, err := tx.Get(rowSession(a, base))
+		if err != nil {
+			return err
+		}
+		if err := tx.Delete(rowSession(a, base), rev); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(rowPeer(a), rev)
+}

@@ -1,0 +1,107 @@
+package sesame
+
+import (
+	"iter"
+	"strings"
+
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// A Trust is a policy for identity keys that were never seen before.
+type Trust uint8
+
+// The policies. Neither trusts a key that replaces a trusted one: that waits
+// for [Device.Confirm].
+const (
+	TrustOnFirstUse Trust = iota // the first key of a device is trusted
+	ConfirmFirst                 // no key is trusted before Confirm
+)
+
+// A Peer is what is known of another device.
+type Peer struct {
+	Identity  x3dh.PublicKey // the trusted key; zero if none is
+	Changed   x3dh.PublicKey // a key that waits for confirmation; zero if none does
+	Connected bool           // there is a session to write in
+}
+
+// Peer returns what is known of a device, the zero Peer if nothing is.
+func (d *Device) Peer(tx Tx, a Address) (Peer, error) {
+	p, rev, err := d.peer(tx, a)
+	if err != nil || rev == 0 {
+		return Peer{}, err
+	}
+	return Peer{Identity: p.identity, Changed: p.changed, Connected: p.active}, nil
+}
+
+// Devices yields the addresses of the devices of a user that anything is known
+// of, in ascending order of their numbers as text.
+func (d *Device) Devices(tx Tx, user string) iter.Seq2[Address, error] {
+	return func(yield func(Address, error) bool) {
+		for key, err := range tx.Scan(rowsPeer + userPrefix(user)) {
+			var a Address
+			if err == nil {
+				a, err = parseAddress(strings.TrimPrefix(key, rowsPeer))
+			}
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
+}
+
+// Confirm trusts an identity key of a device: the one that waits in
+// [Peer].Changed, after the user has compared the safety number or waved it
+// through. Sessions with another key of that device are deleted: whoever holds
+// the old key is not this device any more. [ErrIdentityChanged] if the device
+// has shown another key meanwhile: ask again.
+func (d *Device) Confirm(tx Tx, a Address, key x3dh.PublicKey) error {
+	p, rev, err := d.peer(tx, a)
+	if err != nil {
+		return err
+	}
+	if rev == 0 {
+		return ErrNoSession
+	}
+	if key != p.changed && key != p.identity || key == none {
+		return ErrIdentityChanged
+	}
+	p.identity, p.changed = key, none
+	var kept []x3dh.PublicKey
+	current := p.current()
+	for _, base := range p.sessions {
+		s, rev, err := d.session(tx, a, base)
+		if err != nil {
+			return err
+		}
+		if s.RemoteIdentity() == key {
+			kept = append(kept, base)
+			continue
+		}
+		if base == current {
+			p.active = false
+		}
+		if err := tx.Delete(rowSession(a, base), rev); err != nil {
+			return err
+		}
+	}
+	p.sessions = kept
+	return put(tx, rowPeer(a), p, rev)
+}
+
+// SafetyNumber returns the safety number with a device: of our identity key and
+// the one that it showed last, confirmed or not. See x3dh.NewFingerprint for
+// version and identifiers. [ErrNoSession] if nothing is known of the device.
+func (d *Device) SafetyNumber(tx Tx, a Address, version uint32, ourID, theirID []byte) (x3dh.Fingerprint, error) {
+	l, _, err := d.local(tx)
+	if err != nil {
+		return x3dh.Fingerprint{}, err
+	}
+	p, rev, err := d.peer(tx, a)
+	if err != nil {
+		return x3dh.Fingerprint{}, err
+	}
+	if rev == 0 {
+		return x3dh.Fingerprint{}, ErrNoSession
+	}
+	return x3dh.NewFingerprint(version, ourID, l.identity.Public(), theirID, p.newest())
+}
