@@ -141,9 +141,15 @@ func TestExportedNames(t *testing.T) {
 		for _, decl := range file.Decls {
 			switch d := decl.(type) {
 			case *ast.FuncDecl:
-				documented(d.Name, d.Doc)
-				if d.Recv != nil && d.Name.IsExported() {
-					exported[name]-- // methods belong to their type
+				if d.Recv == nil {
+					documented(d.Name, d.Doc)
+					break
+				}
+				if ast.IsExported(receiver(d)) {
+					documented(d.Name, d.Doc)
+					if d.Name.IsExported() {
+						exported[name]-- // methods belong to their type
+					}
 				}
 			case *ast.GenDecl:
 				for _, s := range d.Specs {
@@ -163,4 +169,21 @@ func TestExportedNames(t *testing.T) {
 		require.LessOrEqual(t, n, 40, name)
 	}
 	require.NotZero(t, exported["ratchet"])
+}
+
+// receiver is the name of the type that a method belongs to.
+func receiver(d *ast.FuncDecl) string {
+	t := d.Recv.List[0].Type
+	for {
+		switch x := t.(type) {
+		case *ast.StarExpr:
+			t = x.X
+		case *ast.IndexExpr:
+			t = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return ""
+		}
+	}
 }
