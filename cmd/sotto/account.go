@@ -6,6 +6,9 @@ import (
 	"io"
 	"strings"
 
+	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/internal/relay"
+	"github.com/sotto-im/sotto/lamport"
 	"github.com/sotto-im/sotto/ratchet"
 	"github.com/sotto-im/sotto/x3dh"
 )
@@ -15,75 +18,162 @@ import (
 const maxLines = 200
 
 // An account tells what happens, and judges it. What it believes is what was
-// given to the devices to send and what their users got to read in the end; it
-// does not ask the sessions whether all went well.
+// given to the devices to send, the numbers that the server gave, and what
+// stands on the screens in the end; it does not ask the sessions or the clients
+// whether all went well.
 type account struct {
-	w     io.Writer
-	lines int
-	sent  []message
-	seen  map[stream]uint32 // the highest message number that was read
+	w        io.Writer
+	lines    int
+	line     string
+	messages []*message // in the order of writing
+	whispers []*message
+	byID     map[[16]byte]*message
+	byKey    map[stream]map[uint32]*message
+	seen     map[stream]uint32 // the highest message number that was read
 	counts
 }
 
-// A message as its sender wrote it.
+// A message as its sender wrote it; a whisper is one that is not stored.
 type message struct {
-	from, to, text string
-	delivered      int // copies
+	name     string // #3; ~3 for a whisper
+	from     *device
+	text     string
+	submits  int
+	accepted int // answers that it is accepted, which only the first one may be
+	position lamport.Position
+	handed   int // copies of a whisper that reached the other device
+	shown    int // of a whisper
 }
 
 // A stream is the messages under one ratchet key of one sender.
 type stream struct {
-	reader     string
+	reader     *device
 	ratchetKey x3dh.PublicKey
 }
 
 type counts struct {
-	dropped, delivered        int // messages
-	duplicates, late, dhSteps int
-	lost, repeated, wrong     int // must be 0
-	refused                   int // copies; must be 0, since the network alters nothing
+	submits, resubmitted, asBefore int
+	cuts, gaps                     int
+	delivered, duplicates          int
+	dropped, late, dhSteps         int
+	refused, lost, repeated, wrong int // must be 0
+	outOfOrder                     int // must be 0
 }
 
 func newAccount(w io.Writer) *account {
-	return &account{w: w, seen: map[stream]uint32{}}
+	return &account{w: w, byID: map[[16]byte]*message{}, byKey: map[stream]map[uint32]*message{}, seen: map[stream]uint32{}}
 }
 
+// printf begins a line, to which note may add.
 func (a *account) printf(format string, args ...any) {
-	if a.lines++; a.lines <= maxLines {
-		fmt.Fprintf(a.w, format+"\n", args...)
+	a.flush()
+	a.line = fmt.Sprintf(format, args...)
+}
+
+func (a *account) note(format string, args ...any) {
+	sep := "; "
+	if a.line[0] != ' ' && !strings.Contains(a.line, " | ") {
+		sep = " | "
 	}
+	a.line += sep + fmt.Sprintf(format, args...)
+}
+
+// about notes what becomes of a message, behind the line about it if that is
+// the last one.
+func (a *account) about(m *message, format string, args ...any) {
+	if strings.HasPrefix(strings.TrimLeft(a.line, " "), m.name+" ") {
+		a.note(format, args...)
+		return
+	}
+	a.printf("            %-5s "+format, append([]any{m.name}, args...)...)
+}
+
+func (a *account) flush() {
+	if a.line == "" {
+		return
+	}
+	if a.lines++; a.lines <= maxLines {
+		fmt.Fprintln(a.w, a.line)
+	}
+	a.line = ""
+}
+
+// does is a line about a device.
+func (a *account) does(d *device, format string, args ...any) {
+	a.printf("            %-5s "+format, append([]any{d.name}, args...)...)
 }
 
 // endPart ends a part of the account, and says what it left out.
 func (a *account) endPart() {
+	a.flush()
 	if a.lines > maxLines {
 		fmt.Fprintf(a.w, "… and %d more lines\n", a.lines-maxLines)
 	}
 	a.lines = 0
 }
 
-// wrote is called when a message leaves, with what the network does with it.
-func (a *account) wrote(p packet, text string, f fate) error {
-	h, err := readHeader(p.typ, p.body)
-	if err != nil {
-		return err
+// wrote is called when a message is in the outbox of its device. What becomes of
+// it on the way is noted behind.
+func (a *account) wrote(m *message, id [16]byte, to *device) {
+	a.byID[id] = m
+	h := m.from.sealed
+	s := stream{to, h.RatchetKey}
+	if a.byKey[s] == nil {
+		a.byKey[s] = map[uint32]*message{}
 	}
-	a.sent = append(a.sent, message{from: p.from, to: p.to, text: text})
+	if a.byKey[s][h.Counter] == nil {
+		a.byKey[s][h.Counter] = m
+	}
 	kind := "ordinary"
-	if p.typ == ratchet.Initial {
+	if m.from.initial {
 		kind = "initial"
 	}
-	what := "drops it"
-	if f.dropped {
-		a.dropped++
+	verb := "writes"
+	if m.name[0] == '~' {
+		a.whispers = append(a.whispers, m)
+		verb = "hints "
 	} else {
-		what = f.String()
+		a.messages = append(a.messages, m)
 	}
-	a.printf("#%-3d %-5s writes %-26q %-8s key %x/%-2d | %s", p.number, p.from, text, kind, shortKey(h), h.Counter, what)
-	return nil
+	a.printf("%-4s %-5s %s %-26q %-8s key %x/%-2d", m.name, m.from.name, verb, m.text, kind, shortKey(h), h.Counter)
 }
 
-func (f fate) String() string {
+// submitted is called when the server gets a frame whole, or half of it.
+func (a *account) submitted(m *message) {
+	a.submits++
+	if m.submits++; m.submits > 1 {
+		a.resubmitted++
+	}
+}
+
+// answered is called when the server answers. The first answer accepts, and all
+// later ones have to say the same.
+func (a *account) answered(m *message, r *envelope.Result) {
+	p := lamport.Position{Epoch: r.Epoch, Number: r.Sequence}
+	switch {
+	case r.Code == envelope.Accepted && m.accepted == 0:
+		m.accepted, m.position = 1, p
+		a.about(m, "is number %d", p.Number)
+	case r.Code == envelope.Duplicate && p == m.position:
+		a.asBefore++
+		a.about(m, "is number %d, as before", p.Number)
+	default:
+		a.wrong++
+		a.printf("WRONG: the server answers %s with code %d, number %d", m.name, r.Code, p.Number)
+	}
+}
+
+// travels notes what the network does with a frame for a device.
+func (a *account) travels(m *message, f deliverFate) {
+	if f.dropped && m.name[0] == '~' {
+		a.about(m, "is dropped")
+	}
+	if !f.dropped && (len(f.delays) > 1 || f.delays[0] > 0) {
+		a.about(m, "%v", f)
+	}
+}
+
+func (f deliverFate) String() string {
 	delays := make([]string, len(f.delays))
 	for i, d := range f.delays {
 		delays[i] = "at once"
@@ -91,51 +181,51 @@ func (f fate) String() string {
 			delays[i] = fmt.Sprintf("after %d", d)
 		}
 	}
-	s := "delivers "
+	s := "comes "
 	if len(delays) > 1 {
 		s += "twice, "
 	}
 	return s + strings.Join(delays, " and ")
 }
 
-// got is called when a device was given a packet, with what it said of it.
-func (a *account) got(p packet, verdict error) {
-	m := &a.sent[p.number-1]
-	if m.delivered++; m.delivered == 1 {
-		a.delivered++
+// opened is called when a device has tried to decrypt something.
+func (a *account) opened(d *device, o opening) {
+	h, err := readHeader(o.typ, o.ciphertext)
+	if err != nil {
+		a.does(d, "gets what nobody wrote: %v", err)
+		return
 	}
-	line := func(format string, args ...any) {
-		a.printf("            %-5s "+format, append([]any{p.to}, args...)...)
+	s := stream{d, h.RatchetKey}
+	name := "what nobody wrote"
+	m := a.byKey[s][h.Counter]
+	if m != nil {
+		name = m.name
 	}
 	switch {
-	case verdict == nil:
-	case errors.Is(verdict, ratchet.ErrDuplicate):
+	case o.verdict == nil:
+	case errors.Is(o.verdict, ratchet.ErrDuplicate):
 		a.duplicates++
-		line("recognises #%d, which it has", p.number)
+		a.does(d, "recognises %s, whose key is used", name)
 		return
 	default:
-		a.refused++
-		line("refuses #%d: %v", p.number, verdict)
+		if m == nil || name[0] == '~' { // the client counts the others
+			a.refused++
+		}
+		a.does(d, "refuses %s: %v", name, o.verdict)
 		return
 	}
-	h, err := readHeader(p.typ, p.body)
-	if err != nil {
-		line("reads #%d, of which nobody can say how: %v", p.number, err)
-		return
-	}
-	s := stream{p.to, h.RatchetKey}
 	highest, known := a.seen[s]
 	switch {
 	case !known:
 		a.dhSteps++
 		a.seen[s] = h.Counter
-		line("reads #%d%s: key %x is new, DH step", p.number, skips(h.Counter), shortKey(h))
+		a.does(d, "reads %s%s: key %x is new, DH step", name, skips(h.Counter), shortKey(h))
 	case h.Counter < highest:
 		a.late++
-		line("reads #%d, late: its key %x/%d had been kept", p.number, shortKey(h), h.Counter)
+		a.does(d, "reads %s, late: its key %x/%d had been kept", name, shortKey(h), h.Counter)
 	default:
 		a.seen[s] = h.Counter
-		line("reads #%d%s", p.number, skips(h.Counter-highest-1))
+		a.does(d, "reads %s%s", name, skips(h.Counter-highest-1))
 	}
 }
 
@@ -153,41 +243,86 @@ func plural(n int) string {
 	return "s"
 }
 
-// judge compares what was delivered to a device with what its user has read.
-func (a *account) judge(reader string, inbox []string) {
-	read := map[string]int{}
-	for _, text := range inbox {
-		read[text]++
-	}
-	for i, m := range a.sent {
-		if m.to != reader || m.delivered == 0 {
-			continue
+// heard is called when a device shows a whisper.
+func (a *account) heard(text string) {
+	for _, m := range a.whispers {
+		if m.text == text {
+			m.shown++
+			return
 		}
-		switch n := read[m.text]; {
+	}
+	a.wrong++
+	a.printf("WRONG: %q is shown, which nobody wrote", text)
+}
+
+// judge compares what was written, and the numbers that the server gave, with
+// what stands on a screen.
+func (a *account) judge(reader *device, screen []relay.Message) {
+	written := map[string]*message{}
+	for _, m := range a.messages {
+		written[m.text] = m
+	}
+	shown := map[*message]int{}
+	var last lamport.Position
+	for _, line := range screen {
+		m := written[string(line.Body)]
+		switch {
+		case m == nil || line.Sender != m.from.id:
+			a.wrong++
+			a.printf("WRONG: %s has %q on the screen, which nobody wrote", reader.name, line.Body)
+			continue
+		case line.State != relay.Sent:
+			continue // lost
+		case m.position.Compare(last) < 0:
+			a.outOfOrder++
+			a.printf("OUT OF ORDER: %s has %s, number %d, behind number %d", reader.name, m.name, m.position.Number, last.Number)
+		}
+		last = m.position
+		shown[m]++
+	}
+	for _, m := range a.messages {
+		switch n := shown[m]; {
 		case n == 0:
 			a.lost++
-			a.printf("LOST: #%d was delivered, and %s has not read it", i+1, reader)
+			a.printf("LOST: %s does not have %s on the screen", reader.name, m.name)
 		case n > 1:
 			a.repeated += n - 1
-			a.printf("REPEATED: %s has read #%d %d times", reader, i+1, n)
+			a.printf("REPEATED: %s has %s on the screen %d times", reader.name, m.name, n)
 		}
-		delete(read, m.text)
+		if shown[m] > 0 && m.from != reader {
+			a.delivered++
+		}
 	}
-	for text, n := range read {
-		a.wrong += n
-		a.printf("WRONG: %s has read %q, which nobody delivered", reader, text)
+}
+
+// judgeWhispers: what reached the other device was shown, once.
+func (a *account) judgeWhispers() {
+	for _, m := range a.whispers {
+		switch {
+		case m.handed == 0:
+			a.dropped++
+		case m.shown == 0:
+			a.lost++
+			a.printf("LOST: %s reached the other device, and was not shown", m.name)
+		}
+		if m.shown > 1 {
+			a.repeated += m.shown - 1
+			a.printf("REPEATED: %s was shown %d times", m.name, m.shown)
+		}
 	}
 }
 
 // summary is the last line, for scripts.
 func (a *account) summary(seed uint64) string {
-	return fmt.Sprintf("summary: sent=%d dropped=%d delivered=%d duplicates=%d late=%d dh_steps=%d refused=%d lost=%d repeated=%d wrong=%d seed=%d",
-		len(a.sent), a.dropped, a.delivered, a.duplicates, a.late, a.dhSteps, a.refused, a.lost, a.repeated, a.wrong, seed)
+	return fmt.Sprintf("summary: sent=%d submits=%d resubmitted=%d as_before=%d cuts=%d gaps=%d delivered=%d duplicates=%d"+
+		" hints=%d dropped=%d late=%d dh_steps=%d refused=%d lost=%d repeated=%d wrong=%d out_of_order=%d seed=%d",
+		len(a.messages), a.submits, a.resubmitted, a.asBefore, a.cuts, a.gaps, a.delivered, a.duplicates,
+		len(a.whispers), a.dropped, a.late, a.dhSteps, a.refused, a.lost, a.repeated, a.wrong, a.outOfOrder, seed)
 }
 
 // ok reports whether everything that must hold did.
 func (a *account) ok() bool {
-	return a.lost+a.repeated+a.wrong+a.refused == 0 && a.dropped+a.delivered == len(a.sent)
+	return a.lost+a.repeated+a.wrong+a.refused+a.outOfOrder == 0 && a.delivered == len(a.messages)
 }
 
 // readHeader reads what anybody on the way can read of a message.

@@ -12,7 +12,7 @@ const usage = `Sotto is the Signal protocol for Go. This command shows what it d
 usage: sotto <command> [flags]
 
 commands:
-  demo    two devices hold a conversation over a bad network
+  demo    two devices hold a conversation through a server, over a bad network
   help    print this
 
 "sotto <command> -h" describes a command. Exit codes: 0 all is well,

@@ -1,62 +1,73 @@
 package main
 
 import (
+	"bufio"
+	"encoding/binary"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"slices"
+	"sync"
+	"time"
 
-	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/internal/relay"
 )
 
-// A packet is a message under way. All that a server would see of it is here:
-// the number is the account's, as a postmark.
-type packet struct {
-	number   int
-	from, to string
-	typ      ratchet.Type
-	body     []byte
-}
-
-// A network takes packets and hands them over, if it likes, when it likes, and
-// as often as it likes. That it alters none is not its merit: an altered one
-// would be refused.
+// A network decides what happens to the frames between devices and server. It
+// reads them, as anybody on the way would without TLS; that it alters none is
+// not its merit: an altered ciphertext would be refused.
 type network interface {
-	send(p packet) fate
-	receive(to string) []packet // what has arrived for a device; each once
-	wait()                      // until nothing is under way any more
+	submit(frame []byte) submitFate   // a message on its way to the server
+	deliver(frame []byte) deliverFate // a message on its way to a device
+	loseAck() bool                    // cut the connection instead of passing the acknowledgement on
 }
 
-// A fate is what the network does with a packet. Time is counted in packets.
-type fate struct {
-	dropped bool
+// A submitFate is what happens to a submission and to its answer.
+type submitFate int
+
+const (
+	passes   submitFate = iota
+	cut                 // the connection breaks in the middle of the frame
+	lost                // the server gets it, and the connection breaks in the middle of the answer
+	repeated            // the server gets it twice
+)
+
+// A deliverFate is what happens to a frame of the server. Time is counted in
+// messages written.
+type deliverFate struct {
+	dropped bool  // an ephemeral message: it is gone. Else the connection breaks in the middle of it
 	delays  []int // of each copy
 }
 
-// A badNetwork drops, duplicates and reorders.
-type badNetwork struct {
-	rng      *rand.Rand
-	now      int
-	underway []arrival // ascending in due
-}
+// A badNetwork drops, cuts, duplicates, delays and reorders.
+type badNetwork struct{ rng *rand.Rand }
 
-type arrival struct {
-	due int
-	packet
-}
-
-// maxDelay is how long a packet can take. Devices keep the keys of late
-// messages for the last ratchet.MaxReceivingChains ratchet keys of the peer.
-// Five new ones take ten messages under way in turn, so that nothing that a
-// badNetwork delivers is too old to be read.
+// maxDelay is how long a frame can take. Devices keep the keys of late messages
+// for the last ratchet.MaxReceivingChains ratchet keys of the peer. Five new ones
+// take ten messages under way in turn, so that nothing that a badNetwork
+// delivers is too old to be read.
 const maxDelay = 8
 
-func (n *badNetwork) send(p packet) (f fate) {
-	n.now++
-	if n.rng.IntN(100) < 14 {
+func (n *badNetwork) submit([]byte) submitFate {
+	switch p := n.rng.IntN(100); {
+	case p < 8:
+		return cut
+	case p < 17:
+		return lost
+	case p < 24:
+		return repeated
+	}
+	return passes
+}
+
+func (n *badNetwork) deliver([]byte) (f deliverFate) {
+	if n.rng.IntN(100) < 10 {
 		f.dropped = true
 		return f
 	}
 	copies := 1
-	if n.rng.IntN(100) < 18 {
+	if n.rng.IntN(100) < 15 {
 		copies = 2
 	}
 	for range copies {
@@ -65,21 +76,126 @@ func (n *badNetwork) send(p packet) (f fate) {
 			delay = 1 + n.rng.IntN(maxDelay)
 		}
 		f.delays = append(f.delays, delay)
-		n.underway = append(n.underway, arrival{n.now + delay, p})
 	}
-	slices.SortStableFunc(n.underway, func(a, b arrival) int { return a.due - b.due })
 	return f
 }
 
-func (n *badNetwork) receive(to string) (arrived []packet) {
-	n.underway = slices.DeleteFunc(n.underway, func(a arrival) bool {
-		if a.to != to || a.due > n.now {
-			return false
-		}
-		arrived = append(arrived, a.packet)
-		return true
-	})
-	return arrived
+func (n *badNetwork) loseAck() bool { return n.rng.IntN(100) < 4 }
+
+// A line is one connection of a device, made of two pipes with the network
+// between them:
+//
+//	relay.Client — app ═ toClient — network — toServer ═ … — relay.Server
+//
+// The loops of the client and of the server run as they would over TCP. The
+// network takes one frame at a time and waits for what follows from it, so that
+// one seed gives one account.
+type line struct {
+	device     *device
+	client     *relay.Client
+	app        net.Conn // the device's end
+	toClient   net.Conn
+	toServer   net.Conn
+	fromClient chan []byte
+	fromServer chan []byte
+	under      []arrival // ascending in due
+	fresh      bool      // the device has never got anything
+	closed     chan struct{}
+	all        sync.WaitGroup
 }
 
-func (n *badNetwork) wait() { n.now += maxDelay }
+// An arrival is a frame under way to a device.
+type arrival struct {
+	due    int
+	breaks bool // the connection breaks in the middle of it
+	frame  []byte
+}
+
+func newLine(d *device, server *relay.Server) *line {
+	l := &line{device: d, client: d.client(), fromClient: make(chan []byte), fromServer: make(chan []byte), closed: make(chan struct{})}
+	var far net.Conn
+	l.app, l.toClient = net.Pipe()
+	l.toServer, far = net.Pipe()
+	l.all.Go(func() { _ = server.Serve(far, d.id) })
+	l.all.Go(func() { _ = l.client.Run(l.app) })
+	l.all.Go(func() { l.pump(l.toClient, l.fromClient) })
+	l.all.Go(func() { l.pump(l.toServer, l.fromServer) })
+	return l
+}
+
+// pump takes frames off a connection until it ends.
+func (l *line) pump(conn net.Conn, to chan []byte) {
+	defer close(to)
+	r := bufio.NewReader(conn)
+	for {
+		frame, err := envelope.ReadDelimited(r, nil)
+		if err != nil {
+			return
+		}
+		select {
+		case to <- frame:
+		case <-l.closed:
+			return
+		}
+	}
+}
+
+// close breaks the connection at all ends, and waits until nothing runs.
+func (l *line) close() {
+	close(l.closed)
+	l.app.Close()
+	l.toClient.Close()
+	l.toServer.Close()
+	l.all.Wait()
+}
+
+var errSilent = errors.New("a device or the server does not answer, or has hung up")
+
+// patience ends a demo that hangs; nothing here waits for time to pass.
+const patience = 20 * time.Second
+
+// next waits for a frame, or for something else that has to follow.
+func next[T any](from chan T) (v T, err error) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case v, ok := <-from:
+		if ok {
+			return v, nil
+		}
+	case <-timer.C:
+	}
+	return v, errSilent
+}
+
+// pass writes a frame.
+func pass(to net.Conn, frame []byte) error {
+	_, err := to.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
+	return err
+}
+
+// half writes the first half of a frame.
+func half(to net.Conn, frame []byte) {
+	b := append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
+	_, _ = to.Write(b[:len(b)/2])
+}
+
+// put takes a frame for a device, with what is to happen to it.
+func (l *line) put(now int, frame []byte, f deliverFate) {
+	if f.dropped {
+		f.delays = []int{0}
+	}
+	for _, delay := range f.delays {
+		l.under = append(l.under, arrival{now + delay, f.dropped, frame})
+	}
+	slices.SortStableFunc(l.under, func(a, b arrival) int { return a.due - b.due })
+}
+
+// take is the next frame that is due.
+func (l *line) take(now int) (a arrival, ok bool) {
+	if len(l.under) == 0 || l.under[0].due > now {
+		return a, false
+	}
+	a, l.under = l.under[0], l.under[1:]
+	return a, true
+}
