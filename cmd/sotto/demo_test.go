@@ -63,7 +63,7 @@ func TestSeeds(t *testing.T) {
 		c, err := newConversation(seed)
 		require.NoError(t, err)
 		var out bytes.Buffer
-		require.Equal(t, exitOK, c.show(24+int(seed%50), &out, &out), "seed %d\n%s", seed, &out)
+		require.Equal(t, exitOK, c.show(24+int(seed%20), &out, &out), "seed %d\n%s", seed, &out)
 		return c, out.String()
 	}
 	for seed := range uint64(seeds) {

@@ -126,8 +126,8 @@ func (d *device) reads(f func(open opener, tx *relay.Tx, typ uint8, ciphertext [
 	}
 }
 
-// lying changes each fifth stored message to Bob, where the change has a
-// meaning and the frame keeps its size.
+// lying changes the stored messages to Bob, but for the first two, if the frame
+// keeps its size.
 type lying struct {
 	network
 	change func(*envelope.Deliver)
