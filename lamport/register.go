@@ -106,7 +106,7 @@ func (r *Register) Contradicts(w Write) bool {
 // it has won. Registers of two authors fail with [ErrConflict].
 func (r *Register) Merge(o *Register) (won bool, err error) {
 	switch {
-	case !validID(r.author) || !validID(o.author):
+	case o == nil || !validID(r.author) || !validID(o.author):
 		return false, ErrInvalid
 	case r.author != o.author:
 		return false, ErrConflict

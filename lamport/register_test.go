@@ -215,3 +215,10 @@ func TestRegisterRefusesInvalid(t *testing.T) {
 	require.True(t, apply(t, r, Write{alice, 1, false, []byte(strings.Repeat("x", MaxValue))}))
 	require.LessOrEqual(t, len(record0(t, r)), MaxValue+44)
 }
+
+func TestMergeNil(t *testing.T) {
+	r, err := NewRegister([16]byte{1})
+	require.NoError(t, err)
+	_, err = r.Merge(nil)
+	require.ErrorIs(t, err, ErrInvalid)
+}

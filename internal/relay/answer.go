@@ -38,6 +38,10 @@ func (c *Client) answered(tx *Tx, r *envelope.Result) ([]byte, error) {
 	case envelope.Refused:
 		finish(key, Failed)
 	case envelope.DeviceMismatch:
+		if nobodyLeft(m, r) {
+			finish(key, Failed)
+			return nil, nil
+		}
 		return c.again(tx, outbox, m, key, body, r)
 	case envelope.ClockBound:
 		// Somebody has inflated our clock, or the server lost stamps. The
@@ -69,6 +73,24 @@ func (c *Client) answered(tx *Tx, r *envelope.Result) ([]byte, error) {
 		// next connection.
 	}
 	return nil, nil
+}
+
+// nobodyLeft reports whether a repaired device table would be empty: the
+// recipients have left, and a frame to nobody does not exist. Such a message
+// would be sealed in vain at every connection, and nothing behind it be sent.
+func nobodyLeft(m *envelope.Submit, r *envelope.Result) bool {
+	gone := map[envelope.Device]bool{}
+	for v := range r.Extra.All() {
+		gone[v.Device] = true
+	}
+	for _, table := range []*envelope.Recipients{&m.Recipients, &r.Missing, &r.Stale} {
+		for v := range table.All() {
+			if table != &m.Recipients || !gone[v.Device] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // again seals a message that was not accepted: for the devices that the server
