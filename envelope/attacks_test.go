@@ -171,7 +171,9 @@ func TestVarintOutOfRangeRejected(t *testing.T) {
 					c := append(protowire.AppendVarint(bytes.Clone(b[:at+n]), high), b[at+n+m:]...)
 					got, err := new(Frame).Parse(with(c))
 					if high == v+1<<32 && err == nil { // a field of 53 bits
-						require.NotEqual(t, b, got)
+						again, err := got.AppendBinary(nil)
+						require.NoError(t, err)
+						require.Equal(t, with(c), again, "%s: field %d = %d", name, num, high)
 						continue
 					}
 					require.ErrorIs(t, err, ErrMalformed, "%s: field %d = %d", name, num, high)

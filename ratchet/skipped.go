@@ -13,7 +13,8 @@ import (
 // They are kept as runs of consecutive numbers, because that is how messages
 // go missing. A key taken from an end of a run is a shorter slice, one from the
 // middle makes two runs of one: nothing is copied but the short list of runs,
-// however many keys are stored, and states that share keys share memory.
+// until a run needs less than half of the memory that it keeps. States that
+// share keys share memory.
 type skippedKeys []run
 
 // A run holds the keys of the messages first, first+1, …

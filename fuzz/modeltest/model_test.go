@@ -18,7 +18,7 @@ type model struct {
 	fail   func(format string, args ...any)
 
 	// Rules that a run may break, to see that the model notices.
-	ignoreWindowRule, neverObserve, ackBeforeCommit, receiptByIDOnly, trimSilently bool
+	ignoreWindowRule, ackBeforeCommit, receiptByIDOnly, trimSilently bool
 
 	epoch    uint32
 	rows     map[string][]byte // conversations, windows, receipts

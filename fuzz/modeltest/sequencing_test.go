@@ -78,11 +78,10 @@ func FuzzModel(f *testing.F) {
 // Each rule that a caller has to keep is needed: without it the model fails.
 func TestModelNoticesBrokenRules(t *testing.T) {
 	for name, break_ := range map[string]func(*model){
-		"sealing beyond the window":              func(m *model) { m.ignoreWindowRule = true },
-		"acknowledging before the commit":        func(m *model) { m.ackBeforeCommit = true },
-		"receipts under the message ID alone":    func(m *model) { m.receiptByIDOnly = true },
-		"trimming a mailbox without a gap":       func(m *model) { m.trimSilently = true },
-		"a clock that does not observe messages": func(m *model) { m.neverObserve = true },
+		"sealing beyond the window":           func(m *model) { m.ignoreWindowRule = true },
+		"acknowledging before the commit":     func(m *model) { m.ackBeforeCommit = true },
+		"receipts under the message ID alone": func(m *model) { m.receiptByIDOnly = true },
+		"trimming a mailbox without a gap":    func(m *model) { m.trimSilently = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			noticed := ""
@@ -101,9 +100,6 @@ func TestModelNoticesBrokenRules(t *testing.T) {
 						m.step()
 					}
 					m.settle()
-					if m.neverObserve { // what it costs: replies below what they answer
-						m.checkStamps()
-					}
 				}()
 				if noticed != "" {
 					break
@@ -112,24 +108,6 @@ func TestModelNoticesBrokenRules(t *testing.T) {
 			require.NotEmpty(t, noticed)
 			t.Log(noticed)
 		})
-	}
-}
-
-// checkStamps: of two messages in one conversation, the later one by a device
-// that had processed the first has the higher stamp.
-func (m *model) checkStamps() {
-	for _, d := range m.devices {
-		for k := range d.clocks {
-			var c lamport.Clock
-			if err := c.UnmarshalBinary(d.clocks[k]); err != nil {
-				m.fail("%v", err)
-			}
-			for _, e := range d.processed {
-				if int(e.Conversation[1]) == k && e.Stamp > c.Now() {
-					m.fail("I-08: the clock stands at %d, below %d which it has seen", c.Now(), e.Stamp)
-				}
-			}
-		}
 	}
 }
 
