@@ -22,8 +22,9 @@ const (
 	// Error: the server is going away, come back after RetryAfter.
 	Quota
 	// ClockBound: nothing was accepted, for the stamp is too far above
-	// MaxStamp, the highest of the conversation. Set the clock to MaxStamp and
-	// seal anew under the same counter (SPEC.md §9.2).
+	// MaxStamp, the highest of the conversation. Lower the clock (lamport's
+	// Clock.Lower), seal anew under the same message ID and counter, submit
+	// again (SPEC.md §9.2).
 	ClockBound
 	// TooOld: it was accepted before, so long ago that the server has forgotten
 	// the answer. Mark it sent; learn its sequence from a copy of another

@@ -94,8 +94,8 @@ func (p *phone) client() *relay.Client {
 		Seal: func(_ *relay.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
 			return 2, plaintext, nil
 		},
-		Open: func(_ *relay.Tx, _ envelope.Device, _ uint8, ciphertext []byte) ([]byte, error) {
-			return ciphertext, nil
+		Open: func(_ *relay.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
+			return ciphertext, envelope.Sender(from), nil
 		},
 	}
 }

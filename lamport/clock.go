@@ -22,17 +22,20 @@ type Stamp uint64
 // nothing, and store the record in the transaction that stores the sealed
 // message: a clock that is rolled back gives a stamp twice. A device restored
 // from a backup gets a new device ID.
-type Clock struct{ now Stamp }
+type Clock struct {
+	now  Stamp
+	seen Stamp // the highest that was accepted, as far as is known; not above now
+}
 
 // NewClock starts a clock at a known stamp, 0 to [Max]: for a device that joins
-// late, told by a device or a member that it trusts in an authenticated message;
-// or, lower than before, with the MaxStamp of a server's ClockBound, after
-// somebody inflated the clock. It fails with [ErrInvalid].
+// late, told in an authenticated message by a device or a member that it trusts.
+// A clock from 0 gets there as well, by [MaxLead] a message. It fails with
+// [ErrInvalid].
 func NewClock(at Stamp) (Clock, error) {
 	if at > Max {
 		return Clock{}, ErrInvalid
 	}
-	return Clock{at}, nil
+	return Clock{now: at}, nil
 }
 
 // Now is the highest stamp given or observed; 0 if there is none.
@@ -48,43 +51,69 @@ func (c *Clock) Tick() (Stamp, error) {
 	return c.now, nil
 }
 
-// Observe merges the stamp of a message that was received and unpacked: the
-// clock becomes the higher of the two. A stamp over Now()+[MaxLead] fails with
-// [ErrClockBound], one that is 0 or over [Max] with [ErrInvalid], and the clock
-// stays. This bound is why one message with a stamp of 2⁵³−1 does not end a
-// conversation.
+// Observe merges the stamp of a message that the server has accepted: one that
+// was received and unpacked, or one of this device's own, when it is answered.
+// The clock becomes the higher of the two, but moves on by [MaxLead] at most: one
+// message with a stamp of 2⁵³−1 does not end a conversation, and a device that is
+// far behind catches up with the next ones. A stamp that is 0 or over [Max] fails
+// with [ErrInvalid], and the clock stays.
 func (c *Clock) Observe(s Stamp) error {
-	switch {
-	case s == 0 || s > Max:
+	if s == 0 || s > Max {
 		return ErrInvalid
-	case s > c.now+MaxLead:
-		return ErrClockBound
 	}
+	s = min(s, c.now+MaxLead)
 	c.now = max(c.now, s)
+	c.seen = max(c.seen, s)
 	return nil
 }
 
-// AppendBinary appends the record of the clock, at most 10 bytes. The error is
+// Lower takes the answer ClockBound to a message with the stamp refused, and the
+// maxStamp that came with it. The clock was too high: it was started with a stamp
+// that nobody had sent. It goes back to maxStamp, or to the highest stamp that it
+// has observed if that is higher. Give new stamps, in the order of their
+// counters, to all messages of the conversation that wait for an answer, in the
+// same transaction.
+//
+// It fails with [ErrOrder] if the server contradicts itself: refused is within
+// its bound, or stamps that it had accepted are beyond it. The message has failed
+// then. [ErrInvalid] if a stamp is over [Max], or refused is 0. On errors the
+// clock stays.
+func (c *Clock) Lower(refused, maxStamp Stamp) error {
+	if refused == 0 || refused > Max || maxStamp > Max {
+		return ErrInvalid
+	}
+	bound := maxStamp + MaxLead
+	if refused <= bound || c.seen >= bound {
+		return ErrOrder
+	}
+	c.now = min(c.now, max(maxStamp, c.seen))
+	return nil
+}
+
+// AppendBinary appends the record of the clock, at most 19 bytes. The error is
 // always nil. SPEC.md §9.9.
 func (c *Clock) AppendBinary(b []byte) ([]byte, error) {
-	return wire.AppendUintNonZero(append(b, recordClock), 1, uint64(c.now)), nil
+	b = wire.AppendUintNonZero(append(b, recordClock), 1, uint64(c.now))
+	return wire.AppendUintNonZero(b, 2, uint64(c.seen)), nil
 }
 
 // UnmarshalBinary reads a record. On [ErrMalformed] c is as it was.
 func (c *Clock) UnmarshalBinary(b []byte) error {
-	var now uint64
+	var now, seen uint64
 	d := record(recordClock, b)
 	for d.Next() {
 		switch d.Num() {
 		case 1:
 			now = d.Uint64()
+		case 2:
+			seen = d.Uint64()
 		default:
 			d.Skip()
 		}
 	}
-	if d.Close() != nil || now > Max {
+	if d.Close() != nil || now > Max || seen > now {
 		return ErrMalformed
 	}
-	c.now = Stamp(now)
+	*c = Clock{Stamp(now), Stamp(seen)}
 	return nil
 }

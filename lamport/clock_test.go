@@ -36,15 +36,68 @@ func TestObserveMaxInt64Rejected(t *testing.T) {
 	for _, at := range []Stamp{0, 1000, Max - MaxLead - 1} {
 		c, err := NewClock(at)
 		require.NoError(t, err)
-		for s, want := range map[Stamp]error{
-			1<<63 - 1: ErrInvalid, 1<<64 - 1: ErrInvalid, Max + 1: ErrInvalid, 0: ErrInvalid,
-			Max: ErrClockBound, at + MaxLead + 1: ErrClockBound,
-		} {
-			require.ErrorIs(t, c.Observe(s), want, s)
-			require.Equal(t, at, c.Now(), "the clock has not moved")
+		for _, s := range []Stamp{1<<63 - 1, 1<<64 - 1, Max + 1, 0} {
+			require.ErrorIs(t, c.Observe(s), ErrInvalid, s)
+			require.Equal(t, Clock{now: at}, c, "nothing has changed")
 		}
-		require.NoError(t, c.Observe(at+MaxLead))
-		require.Equal(t, at+MaxLead, c.Now())
+		for _, s := range []Stamp{at + MaxLead, at + MaxLead + 1, Max} {
+			c, err := NewClock(at)
+			require.NoError(t, err)
+			require.NoError(t, c.Observe(s))
+			require.Equal(t, at+MaxLead, c.Now())
+		}
+	}
+}
+
+// R-9.2-3: a device that joins late, or has missed much, catches up by 2^16 a
+// message, and is where the others are then.
+func TestClockCatchesUp(t *testing.T) {
+	var c Clock
+	const theirs = 10*MaxLead + 5
+	for n := range Stamp(11) {
+		require.Equal(t, n*MaxLead, c.Now())
+		require.NoError(t, c.Observe(theirs+n))
+	}
+	require.Equal(t, Stamp(theirs+10), c.Now())
+}
+
+// R-9.2-6: a clock that began too high comes down, not below what was accepted,
+// and not for a server that contradicts itself.
+func TestLower(t *testing.T) {
+	high := func(seen ...Stamp) Clock {
+		c, err := NewClock(Max - 10)
+		require.NoError(t, err)
+		for _, s := range seen {
+			require.NoError(t, c.Observe(s))
+		}
+		return c
+	}
+	for name, v := range map[string]struct {
+		clock         Clock
+		refused, told Stamp
+		want          Stamp // or
+		err           error
+	}{
+		"to what is told":              {high(), Max - 20, 700, 700, nil},
+		"to nothing":                   {high(), MaxLead + 1, 0, 0, nil},
+		"to what was accepted":         {high(650, 900, 5), Max - 20, 700, 900, nil},
+		"just below the bound":         {high(700 + MaxLead - 1), Max - 20, 700, 700 + MaxLead - 1, nil},
+		"no stamp is left":             {high(700 + MaxLead), Max - 20, 700, 0, ErrOrder},
+		"it was within the bound":      {high(), 700 + MaxLead, 700, 0, ErrOrder},
+		"it was just beyond the bound": {high(), 701 + MaxLead, 700, 700, nil},
+		"never up":                     {Clock{now: 600}, Max - 20, 700, 600, nil},
+		"no stamp":                     {high(), 0, 0, 0, ErrInvalid},
+		"stamp over 2^53-1":            {high(), Max + 1, 0, 0, ErrInvalid},
+		"told over 2^53-1":             {high(), Max, Max + 1, 0, ErrInvalid},
+	} {
+		c := v.clock
+		require.ErrorIs(t, c.Lower(v.refused, v.told), v.err, name)
+		if v.err != nil {
+			require.Equal(t, v.clock, c, name)
+			continue
+		}
+		require.Equal(t, v.want, c.Now(), name)
+		require.Equal(t, v.clock.seen, c.seen, name)
 	}
 }
 

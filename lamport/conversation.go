@@ -37,13 +37,20 @@ type Conversation struct {
 	maxStamp Stamp
 }
 
+// maxLost is by how much messages that were lost can have moved the clocks of
+// devices: 65,536 messages with the highest stamps that are accepted.
+const maxLost = MaxLead * MaxLead
+
 // NewConversation makes a conversation without messages in the given epoch, from
-// 1: the current epoch of the store (see Restart). It fails with [ErrInvalid].
+// 1: the current epoch of the store (see Restart). In a later epoch it may be one
+// that the store has lost, and its bound of stamps allows for that. It fails with
+// [ErrInvalid].
 func NewConversation(id [16]byte, epoch uint32) (*Conversation, error) {
 	if !validID(id) || epoch == 0 {
 		return nil, ErrInvalid
 	}
-	return &Conversation{id: id, last: Position{Epoch: epoch}}, nil
+	c := &Conversation{id: id, last: Position{Epoch: 1}}
+	return c, c.Restart(epoch)
 }
 
 // ID is the conversation's opaque tag.
@@ -53,21 +60,27 @@ func (c *Conversation) ID() [16]byte { return c.id }
 // this epoch.
 func (c *Conversation) Last() Position { return c.last }
 
-// MaxStamp is the highest stamp accepted, 0 if there is none: what a server
+// MaxStamp is the highest stamp accepted, or one above all that may have been
+// accepted and lost (see Restart); 0 if there is none. It is what a server
 // answers after [ErrClockBound].
 func (c *Conversation) MaxStamp() Stamp { return c.maxStamp }
 
 // Restart moves to a higher epoch, in which sequence numbers start again from 1.
 // Call it when a store that may have lost committed messages is opened: the
 // numbers that it gave out for them must never be given to others. Keep one
-// epoch for the store, raise it at such a time, and call Restart whenever a
-// conversation is loaded: the same epoch changes nothing. A lower one fails with
-// [ErrInvalid].
+// epoch for the store, raise it by one at such a time, and call Restart whenever
+// a conversation is loaded: the same epoch changes nothing. A lower one fails
+// with [ErrInvalid].
+//
+// MaxStamp moves on by 2³² for each epoch, as far as 65,536 lost messages could
+// have moved it, so that devices that have seen those are not refused.
 func (c *Conversation) Restart(epoch uint32) error {
 	if !validID(c.id) || epoch < c.last.Epoch {
 		return ErrInvalid
 	}
-	if epoch > c.last.Epoch {
+	if raised := uint64(epoch - c.last.Epoch); raised > 0 {
+		lost := min(raised, Max/maxLost+1) * maxLost
+		c.maxStamp = min(c.maxStamp+Stamp(lost), Max)
 		c.last = Position{Epoch: epoch}
 	}
 	return nil
@@ -87,8 +100,10 @@ func (c *Conversation) Restart(epoch uint32) error {
 //
 // On every error nothing has changed. A caller who forgets to look for prior, or
 // who has deleted it, gets ErrTooOld and never a second message. Check who may
-// send to whom, and the devices of the recipients, before Submit: what is refused
-// there spends no counter. SPEC.md §9.5.
+// send to whom, and the devices of the recipients, before Submit, for what is
+// refused there spends no counter; but after the look-up of prior and
+// Window.Check, for what was accepted stays accepted when devices change.
+// SPEC.md §9.5.
 func (c *Conversation) Submit(w *Window, s Submission, prior *Receipt) (Receipt, error) {
 	if !s.valid() || s.Conversation != c.id || w == nil || w.device != s.Sender {
 		return Receipt{}, ErrInvalid

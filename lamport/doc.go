@@ -21,7 +21,8 @@
 //
 // Client, sending: at the time of sealing, in the transaction that moves the
 // session, Clock.Tick and the next send counter; the message is shown at its
-// [PendingKey] until the answer gives the [ConfirmedKey].
+// [PendingKey] until the answer gives the [ConfirmedKey], and Clock.Observe notes
+// that its stamp was accepted.
 //
 // Client, receiving: Inbox.Receive says what to do with a delivery. Store the
 // plaintext and the advanced Inbox in one transaction, then acknowledge.

@@ -26,22 +26,21 @@ var (
 	// registers of two authors were to be merged. Refuse for good.
 	ErrConflict = errors.New("lamport: identity conflict")
 
-	// ErrClockBound: the stamp is more than [MaxLead] above what is known. A
-	// server refuses the message and tells Conversation.MaxStamp. A client
-	// shows a message by its sequence all the same; its clock has not moved.
+	// ErrClockBound: the stamp is more than [MaxLead] above what was accepted.
+	// Refuse the message, and tell Conversation.MaxStamp.
 	ErrClockBound = errors.New("lamport: stamp too far ahead")
 
 	// ErrExhausted: the number would pass [Max]. A conversation goes on in its
-	// next epoch (Restart); a clock goes on from a stamp of the server's
-	// (NewClock).
+	// next epoch (Restart); a clock does not go on.
 	ErrExhausted = errors.New("lamport: numbers exhausted")
 
 	// ErrAuthor: the writer is a device of another user than the register's
 	// author. Drop the write and count it as an attack.
 	ErrAuthor = errors.New("lamport: not the author")
 
-	// ErrOrder: a position does not follow from what came before. From
-	// Key.Confirm: the server contradicts itself; show the message at the
-	// position anyway and mark it. From Inbox.Advance: fix the code.
-	ErrOrder = errors.New("lamport: position out of order")
+	// ErrOrder: a number does not follow from what came before. The server
+	// contradicts itself: from Key.Confirm, show the message at the position
+	// anyway and mark it; from Clock.Lower, the message has failed. From
+	// Inbox.Advance: fix the code.
+	ErrOrder = errors.New("lamport: number out of order")
 )

@@ -23,16 +23,17 @@ const (
 	// acknowledge At, and look at Next.
 	Process Verdict = 1 + iota
 	// Acknowledge: it was processed before. Drop it and acknowledge At again,
-	// for the server has not heard it.
+	// for the server has not heard it; unless the Number of At is 0.
 	Acknowledge
 	// Hold: nothing to do. It is kept, or will come again with what was asked
 	// for.
 	Hold
 	// Fetch: something before it is missing. Ask for everything after At.
 	Fetch
-	// Resync: the mailbox has started again. Call Restart, ask for everything
-	// after At, and call Receive again with this frame. What comes again is
-	// told by sender and message ID.
+	// Resync: the mailbox has started again, for the server may have lost
+	// messages: tell the user, unless the Epoch of At is 0, which is a new
+	// device. Call Restart, ask for everything after At, and call Receive again
+	// with this frame. What comes again is told by sender and message ID.
 	Resync
 )
 
@@ -49,15 +50,16 @@ type Inbox struct {
 	at    Position
 	held  map[uint64][]byte
 	bytes int
-	asked bool
+	asked uint64 // the position whose arrival showed a hole that was asked for
+	lost  uint64 // the end of a gap that goes on behind frames that are held
 }
 
 // At is the position up to which everything is processed: what to acknowledge
 // and what to fetch after. Its Number may be 0.
 func (in *Inbox) At() Position { return in.at }
 
-// Waiting tells whether Fetch was answered and what it asked for has not come.
-func (in *Inbox) Waiting() bool { return in.asked }
+// Waiting tells whether [Fetch] was answered and what it asked for has not come.
+func (in *Inbox) Waiting() bool { return in.asked != 0 }
 
 // Receive takes the frame that was delivered at position p and says what to do.
 // A frame that is held is copied. An invalid position fails with [ErrInvalid].
@@ -73,11 +75,17 @@ func (in *Inbox) Receive(p Position, frame []byte) (Verdict, error) {
 		return Process, nil
 	}
 	in.hold(p.Number, frame)
-	if in.asked {
-		return Hold, nil
+	return in.ask(p.Number), nil
+}
+
+// ask is the verdict when position n shows a hole. What follows At is asked for
+// once, until n is reached.
+func (in *Inbox) ask(n uint64) Verdict {
+	if in.asked != 0 {
+		return Hold
 	}
-	in.asked = true
-	return Fetch, nil
+	in.asked = n
+	return Fetch
 }
 
 // hold keeps a frame if it is within the bounds. The positions that are kept are
@@ -104,31 +112,41 @@ func (in *Inbox) Next() (p Position, frame []byte, ok bool) {
 }
 
 // Advance notes that the frame at p is processed. p has to be the next position;
-// any other fails with [ErrOrder]. Call it within the transaction that stores
-// what the frame said. If that fails, drop the Inbox and load it again.
+// any other fails with [ErrOrder]. If a gap follows that Skip has taken, At moves
+// over it, too. Call it within the transaction that stores what the frame said.
+// If that fails, drop the Inbox and load it again.
 func (in *Inbox) Advance(p Position) error {
 	if p.Epoch == 0 || p.Epoch != in.at.Epoch || p.Number != in.at.Number+1 || p.Number > Max {
 		return ErrOrder
 	}
+	in.bytes -= len(in.held[p.Number])
+	delete(in.held, p.Number)
 	in.moveTo(p.Number)
 	return nil
 }
 
+// moveTo moves At to n, and over what is lost behind it.
 func (in *Inbox) moveTo(n uint64) {
-	in.at.Number = n
-	if frame, ok := in.held[n]; ok {
-		delete(in.held, n)
-		in.bytes -= len(frame)
+	if end := in.lost; end > n {
+		for held := range in.held {
+			end = min(end, held-1)
+		}
+		n = max(n, end)
 	}
-	if len(in.held) == 0 {
-		in.asked = false
+	in.at.Number = n
+	if n >= in.lost {
+		in.lost = 0
+	}
+	if n >= in.asked {
+		in.asked = 0
 	}
 }
 
 // Skip takes a gap marker: the positions from to to are lost at the server. On
-// [Process] At has moved over the gap, or up to a frame that is held: store the
-// record and the fact, show the gap to the user, acknowledge At, and look at
-// Next. The other verdicts are those of Receive. It fails with [ErrInvalid].
+// [Process] At has moved over the gap, or up to the first frame in it that is
+// held, and moves on when that is processed: store the record and the fact, show
+// the gap to the user, acknowledge At, and look at Next. The other verdicts are
+// those of Receive. It fails with [ErrInvalid].
 func (in *Inbox) Skip(epoch uint32, from, to uint64) (Verdict, error) {
 	switch next := in.at.Number + 1; {
 	case epoch == 0 || from == 0 || to < from || to > Max:
@@ -138,21 +156,10 @@ func (in *Inbox) Skip(epoch uint32, from, to uint64) (Verdict, error) {
 	case epoch < in.at.Epoch || to < next:
 		return Acknowledge, nil
 	case from > next:
-		if in.asked {
-			return Hold, nil
-		}
-		in.asked = true
-		return Fetch, nil
+		return in.ask(from), nil
 	}
-	end := to
-	for n := range in.held {
-		if n <= end {
-			end = n - 1
-		}
-	}
-	if end > in.at.Number {
-		in.moveTo(end)
-	}
+	in.lost = max(in.lost, to)
+	in.moveTo(in.at.Number)
 	return Process, nil
 }
 

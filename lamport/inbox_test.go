@@ -143,8 +143,51 @@ func TestSkip(t *testing.T) {
 	require.Equal(t, Position{2, 8}, p)
 	require.Equal(t, []byte{8}, frame)
 	require.NoError(t, in.Advance(p))
-	require.Equal(t, Process, skip(in, 2, 6, 100))
-	require.Equal(t, Position{2, 100}, in.At())
+	require.Equal(t, Position{2, 100}, in.At(), "the rest of the gap goes with it")
+	require.Equal(t, Process, receive(t, in, 2, 101))
+	require.False(t, in.Waiting())
+
+	// Nor what it delivers late, and the end of the gap stays where it is.
+	in = at(t, 2, 5)
+	require.Equal(t, Fetch, receive(t, in, 2, 8))
+	require.Equal(t, Process, skip(in, 2, 6, 20))
+	require.Equal(t, Hold, receive(t, in, 2, 12))
+	require.Equal(t, Hold, receive(t, in, 2, 22))
+	require.Equal(t, Process, skip(in, 2, 7, 10), "another marker, within the first")
+	require.NoError(t, in.Advance(Position{2, 8}))
+	require.Equal(t, Position{2, 11}, in.At())
+	require.NoError(t, in.Advance(Position{2, 12}))
+	require.Equal(t, Position{2, 20}, in.At())
+	require.NoError(t, in.Advance(Position{2, 21}))
+	require.Equal(t, Position{2, 21}, in.At(), "no gap is left")
+	_, frame, ok = in.Next()
+	require.True(t, ok)
+	require.Equal(t, []byte{22}, frame)
+}
+
+// R-9.6-3: one hole is asked for once, however much arrives behind it that is
+// too far to be held, and until what showed it is reached.
+func TestOneFetchForOneHole(t *testing.T) {
+	in := at(t, 1, 0)
+	fetches := 0
+	for n := uint64(1); n <= 1200; n++ {
+		for far := range uint64(3) {
+			if receive(t, in, 1, 1000+3*n+far) == Fetch {
+				fetches++
+			}
+		}
+		require.True(t, in.Waiting())
+		if n < 1002 {
+			require.Equal(t, Process, receive(t, in, 1, n))
+			require.NoError(t, in.Advance(Position{1, n}))
+		}
+	}
+	require.Equal(t, 1, fetches)
+	for n := uint64(1002); in.Waiting(); n++ {
+		require.LessOrEqual(t, n, uint64(1003), "what showed the hole")
+		require.NoError(t, in.Advance(Position{1, n}))
+	}
+	require.Equal(t, Position{1, 1003}, in.At())
 }
 
 // R-9.6-7: another epoch starts from the beginning; nothing of the old one is

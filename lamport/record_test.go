@@ -36,12 +36,14 @@ func machines(t testing.TB) map[string]struct {
 	apply(t, r4, Write{alice, 5, false, nil})
 	clock, err := NewClock(300)
 	require.NoError(t, err)
+	observed := clock
+	require.NoError(t, observed.Observe(5))
 	type entry = struct {
 		empty  func() machine
 		values []machine
 	}
 	return map[string]entry{
-		"clock":        {func() machine { return new(Clock) }, []machine{new(Clock), &clock}},
+		"clock":        {func() machine { return new(Clock) }, []machine{new(Clock), &clock, &observed}},
 		"window":       {func() machine { return new(Window) }, []machine{w1, w2, w3}},
 		"conversation": {func() machine { return new(Conversation) }, []machine{c1, c2}},
 		"receipt":      {func() machine { return new(Receipt) }, []machine{&receipt}},
@@ -57,6 +59,7 @@ func TestRecordBytes(t *testing.T) {
 	for want, v := range map[string]machine{
 		"11":                        m["clock"].values[0],
 		"11" + "08ac02":             m["clock"].values[1],
+		"11" + "08ac02" + "1005":    m["clock"].values[2],
 		"21" + "0a10" + as + "1001": m["window"].values[0],
 		"21" + "0a10" + as + "1001" + "2201" + "04":     m["window"].values[1], // 3 of 1 to 3
 		"31" + "0a10" + ones + "1001":                   m["conversation"].values[0],
@@ -76,6 +79,13 @@ func TestRecordBytes(t *testing.T) {
 	for n, want := range map[uint64]error{9000: ErrTooOld, 8000: ErrTooOld, 8001: nil, 4905: nil, 4904: ErrTooOld, 9001: nil} {
 		require.ErrorIs(t, w.Check(n), want, n)
 	}
+}
+
+// A clock that has observed more than it shows.
+func TestClockRecordInconsistent(t *testing.T) {
+	c := Clock{now: 3}
+	require.ErrorIs(t, c.UnmarshalBinary([]byte{0x11, 0x08, 1, 0x10, 2}), ErrMalformed)
+	require.Equal(t, Clock{now: 3}, c)
 }
 
 // R-9.9-2, R-9.9-3: a record is read back, has one form, and is refused when it

@@ -50,7 +50,7 @@ func TestDemo(t *testing.T) {
 	require.Equal(t, schedule, scheduleAgain)
 }
 
-const wantSummary = "summary: sent=24 submits=30 resubmitted=6 as_before=5 cuts=5 gaps=1 delivered=24 duplicates=11" +
+const wantSummary = "summary: sent=24 submits=30 resubmitted=6 as_before=5 cuts=8 gaps=3 delivered=24 duplicates=7" +
 	" hints=9 dropped=3 late=2 dh_steps=8 refused=0 lost=0 repeated=0 wrong=0 out_of_order=0 seed=1"
 
 // Every seed tells a conversation in which nothing is lost, and together they

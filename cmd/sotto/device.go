@@ -260,10 +260,10 @@ func (d *device) sealAndTell(tx *relay.Tx, to envelope.Device, registrationID ui
 	return typ, ciphertext, err
 }
 
-func (d *device) openAndTell(tx *relay.Tx, from envelope.Device, typ uint8, ciphertext []byte) ([]byte, error) {
+func (d *device) openAndTell(tx *relay.Tx, from envelope.Device, typ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
 	plaintext, err := d.open(tx, from, typ, ciphertext)
 	d.opened <- opening{ratchet.Type(typ), append([]byte{}, ciphertext...), err}
-	return plaintext, err
+	return plaintext, envelope.Sender(from), err // it was opened with a session of theirs
 }
 
 // canWrite reports whether there is a session: a device that was never written

@@ -99,7 +99,6 @@ type line struct {
 	fromClient chan []byte
 	fromServer chan []byte
 	under      []arrival // ascending in due
-	fresh      bool      // the device has never got anything
 	closed     chan struct{}
 	all        sync.WaitGroup
 }

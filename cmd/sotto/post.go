@@ -162,7 +162,6 @@ func (c *conversation) fetch(l *line, frame []byte) (frames [][]byte, err error)
 		return nil, fmt.Errorf("a device sends %T before it fetches", v)
 	}
 	at := m.After
-	l.fresh = m.MailboxEpoch == 0
 	if err := pass(l.toServer, frame); err != nil {
 		return nil, err
 	}
@@ -247,19 +246,8 @@ func (c *conversation) hand(l *line, a arrival) error {
 		return c.whispered(l.device, m)
 	}
 	// Everything in a mailbox is answered: with an acknowledgement, after the
-	// commit, or with a Fetch. A new device, which does not know the epoch of
-	// the mailbox, first asks for all of it once more.
+	// commit, or with a Fetch.
 	var again [][]byte
-	if l.fresh {
-		l.fresh = false
-		first, err := next(l.fromClient)
-		if err != nil {
-			return err
-		}
-		if again, err = c.fetch(l, first); err != nil {
-			return err
-		}
-	}
 	answer, err := next(l.fromClient)
 	if err != nil {
 		return err
@@ -283,11 +271,9 @@ func (c *conversation) hand(l *line, a arrival) error {
 	case *envelope.Fetch:
 		c.account.gaps++
 		c.account.does(l.device, "gets %s, holds it back, and asks for what is missing", m.name)
-		missing, err := c.fetch(l, answer)
-		if err != nil {
+		if again, err = c.fetch(l, answer); err != nil {
 			return err
 		}
-		again = append(again, missing...)
 	default:
 		return fmt.Errorf("a device answers with %T: %w", v, err)
 	}

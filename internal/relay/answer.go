@@ -1,150 +1,231 @@
 package relay
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
 )
 
-// answered is the transaction of a Result: the outbox row goes, and the line on
-// the screen moves to its place. It returns a frame to send if the message was
-// not accepted and had to be sealed anew.
-func (c *Client) answered(tx *Tx, r *envelope.Result) ([]byte, error) {
-	outbox, m, key, err := c.waiting(tx, r.ID)
-	if m == nil || err != nil {
-		return nil, err // answered before
+// maxRounds is how often a message is sealed anew before it has failed: with a
+// server that names other devices every time, it would be for ever.
+const maxRounds = 5
+
+// A letter is a message of our own that waits for its answer.
+type letter struct {
+	row    string // in the outbox
+	rounds byte   // how often it was sealed anew
+	key    lamport.Key
+	m      *envelope.Submit
+}
+
+func parseLetter(row string, b []byte) (*letter, error) {
+	l := &letter{row: row}
+	if len(b) < 16+1+len(l.key) {
+		return nil, errCorrupt
 	}
-	line := "screen/" + string(key[:])
-	body := tx.Get(line)[17:]
-	finish := func(key lamport.Key, state State) {
-		tx.Delete(outbox)
-		tx.Delete(line)
-		c.show(tx, key, state, m.Header.Conversation, body)
+	l.rounds = b[16]
+	copy(l.key[:], b[17:])
+	var f envelope.Frame
+	v, err := f.Parse(b[17+len(l.key):])
+	m, ok := v.(*envelope.Submit)
+	if err != nil || !ok {
+		return nil, errCorrupt
 	}
+	l.m = m
+	return l, nil
+}
+
+// put stores a letter with its frame. The conversation stands first, for those
+// who look for the next letter of a conversation.
+func (l *letter) put(tx *Tx, frame []byte) {
+	b := append(l.m.Header.Conversation[:], l.rounds)
+	tx.Put(l.row, append(append(b, l.key[:]...), frame...))
+}
+
+// answered is the transaction of a Result. A message that is settled leaves the
+// outbox, and its line on the screen moves to its place; one that was not
+// accepted is sealed anew. It returns the conversation in which there is now
+// something to send, if there is.
+func (c *Client) answered(tx *Tx, r *envelope.Result) (conversation [16]byte, more bool, err error) {
+	l, err := c.letter(tx, r.ID)
+	if l == nil || err != nil {
+		return conversation, false, err // answered before
+	}
+	conversation = l.m.Header.Conversation
 	switch r.Code {
 	case envelope.Accepted, envelope.Duplicate:
 		p := lamport.Position{Epoch: r.Epoch, Number: r.Sequence}
-		confirmed, err := key.Confirm(p)
+		confirmed, err := l.key.Confirm(p)
 		if err != nil { // before what we had seen when we wrote it
-			c.count(func(s *Stats) { s.Reordered++ })
-			confirmed = lamport.ConfirmedKey(p, lamport.Stamp(m.Header.Stamp), lamport.Device(c.Self), r.ID)
+			c.count(func(s *Stats) { s.Contradictions++ })
+			confirmed = lamport.ConfirmedKey(p, lamport.Stamp(l.m.Header.Stamp), lamport.Device(c.Self), r.ID)
 		}
-		c.sees(tx, m.Header.Conversation, p)
-		finish(confirmed, Sent)
+		c.sees(tx, conversation, p)
+		return conversation, true, errors.Join(c.observe(tx, &l.m.Header), c.settle(tx, l, confirmed, Sent))
 	case envelope.TooOld: // sent, and its place is not known
-		finish(key, Sent)
+		return conversation, true, errors.Join(c.observe(tx, &l.m.Header), c.settle(tx, l, l.key, Sent))
 	case envelope.Refused:
-		finish(key, Failed)
+		return conversation, true, c.settle(tx, l, l.key, Failed)
 	case envelope.DeviceMismatch:
-		if nobodyLeft(m, r) {
-			finish(key, Failed)
-			return nil, nil
-		}
-		return c.again(tx, outbox, m, key, body, r)
+		return conversation, true, c.repair(tx, l, r)
 	case envelope.ClockBound:
-		// Somebody has inflated our clock, or the server lost stamps. The
-		// message was not accepted: it gets another stamp.
-		clockKey := clockKey(m.Header.Conversation)
-		var clock lamport.Clock
-		if err := tx.load(clockKey, &clock); err != nil {
-			return nil, err
-		}
-		if lamport.Stamp(r.MaxStamp) < clock.Now() {
-			if clock, err = lamport.NewClock(lamport.Stamp(r.MaxStamp)); err != nil {
-				return nil, err
+		return conversation, true, c.lower(tx, l, r)
+	}
+	// Quota. A program with a clock waits for RetryAfter; this one sends the
+	// message, and those behind it, with the next connection.
+	return conversation, false, nil
+}
+
+// observe notes the stamp of a message that was accepted.
+func (c *Client) observe(tx *Tx, h *envelope.Header) error {
+	var clock lamport.Clock
+	if err := tx.load(clockKey(h.Conversation), &clock); err != nil {
+		return err
+	}
+	if err := clock.Observe(lamport.Stamp(h.Stamp)); err != nil {
+		return err
+	}
+	return tx.save(clockKey(h.Conversation), &clock)
+}
+
+// body is what the line of a letter on the screen says.
+func (l *letter) body(tx *Tx) ([]byte, error) {
+	line := tx.Get(lineKey(l.key))
+	if len(line) < 17 {
+		return nil, errCorrupt
+	}
+	return line[17:], nil
+}
+
+// settle takes a letter from the outbox and moves its line to key.
+func (c *Client) settle(tx *Tx, l *letter, key lamport.Key, state State) error {
+	tx.Delete(l.row)
+	return c.move(tx, l, key, state)
+}
+
+// move moves the line of a letter on the screen.
+func (c *Client) move(tx *Tx, l *letter, key lamport.Key, state State) error {
+	body, err := l.body(tx)
+	if err != nil {
+		return err
+	}
+	tx.Delete(lineKey(l.key))
+	c.show(tx, key, state, l.m.Header.Conversation, body)
+	l.key = key
+	return nil
+}
+
+// repair seals a message anew for the devices that the server names. What it has
+// for the others stays as it is, and so do message ID and counter.
+func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
+	changed := map[envelope.Device]bool{}
+	var named []envelope.Recipient
+	for _, list := range []*envelope.Recipients{&r.Missing, &r.Stale} {
+		for v := range list.All() {
+			if !changed[v.Device] {
+				named = append(named, v)
 			}
+			changed[v.Device] = true
+		}
+	}
+	for v := range r.Extra.All() {
+		changed[v.Device] = true
+	}
+	var to []envelope.Recipient
+	for v := range l.m.Recipients.All() {
+		if !changed[v.Device] {
+			v.Ciphertext = slices.Clone(v.Ciphertext)
+			to = append(to, v)
+		}
+	}
+	l.rounds++
+	return c.again(tx, l, append(to, named...))
+}
+
+// again seals a letter for those recipients that have no ciphertext, and puts it
+// back into the outbox. It has failed if nobody is left, if a device is excluded
+// by our own rules, or after too many rounds.
+func (c *Client) again(tx *Tx, l *letter, to []envelope.Recipient) error {
+	if len(to) == 0 || l.rounds > maxRounds {
+		return c.settle(tx, l, l.key, Failed)
+	}
+	body, err := l.body(tx)
+	if err != nil {
+		return err
+	}
+	l.m = &envelope.Submit{Header: l.m.Header, Counter: l.m.Counter, Urgent: l.m.Urgent}
+	frame, err := c.seal(tx, l.m, to, body)
+	if errors.Is(err, ErrExcluded) || errors.Is(err, envelope.ErrTooLarge) {
+		return c.settle(tx, l, l.key, Failed)
+	}
+	if err != nil {
+		return err
+	}
+	l.put(tx, frame)
+	return nil
+}
+
+// lower is the answer ClockBound: our clock was too high. The message was not
+// accepted, and those behind it were not sent yet: they all get lower stamps, in
+// their order.
+func (c *Client) lower(tx *Tx, refused *letter, r *envelope.Result) error {
+	h := &refused.m.Header
+	var clock lamport.Clock
+	if err := tx.load(clockKey(h.Conversation), &clock); err != nil {
+		return err
+	}
+	err := clock.Lower(lamport.Stamp(h.Stamp), lamport.Stamp(r.MaxStamp))
+	if errors.Is(err, lamport.ErrOrder) {
+		c.count(func(s *Stats) { s.Contradictions++ })
+		return c.settle(tx, refused, refused.key, Failed)
+	}
+	if err != nil {
+		return err
+	}
+	for _, row := range tx.Keys("outbox/") {
+		l, err := parseLetter(row, tx.Get(row))
+		if err != nil {
+			return err
+		}
+		if l.m.Header.Conversation != h.Conversation {
+			continue
 		}
 		stamp, err := clock.Tick()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := tx.save(clockKey, &clock); err != nil {
-			return nil, err
+		l.m.Header.Stamp = uint64(stamp)
+		anchor := lamport.Position{Epoch: binary.BigEndian.Uint32(l.key[:]), Number: binary.BigEndian.Uint64(l.key[4:])}
+		if l.row == refused.row {
+			l.rounds++
 		}
-		m.Header.Stamp = uint64(stamp)
-		tx.Delete(line)
-		key = lamport.PendingKey(c.seen(tx, m.Header.Conversation), stamp, lamport.Device(c.Self), m.Header.ID)
-		c.show(tx, key, Pending, m.Header.Conversation, body)
-		return c.again(tx, outbox, m, key, body, r)
-	case envelope.Quota:
-		// A program with a clock waits for RetryAfter; this one sends with the
-		// next connection.
+		if err := c.move(tx, l, lamport.PendingKey(anchor, stamp, lamport.Device(c.Self), l.m.Header.ID), Pending); err != nil {
+			return err
+		}
+		var to []envelope.Recipient
+		for v := range l.m.Recipients.All() {
+			to = append(to, envelope.Recipient{Device: v.Device, RegistrationID: v.RegistrationID})
+		}
+		if err := c.again(tx, l, to); err != nil {
+			return err
+		}
+	}
+	return tx.save(clockKey(h.Conversation), &clock)
+}
+
+// letter finds the message of the outbox with an ID; nil if there is none.
+func (c *Client) letter(tx *Tx, id [16]byte) (*letter, error) {
+	for _, row := range tx.Keys("outbox/") {
+		l, err := parseLetter(row, tx.Get(row))
+		if err != nil || l.m.Header.ID == id {
+			return l, err
+		}
 	}
 	return nil, nil
-}
-
-// nobodyLeft reports whether a repaired device table would be empty: the
-// recipients have left, and a frame to nobody does not exist. Such a message
-// would be sealed in vain at every connection, and nothing behind it be sent.
-func nobodyLeft(m *envelope.Submit, r *envelope.Result) bool {
-	gone := map[envelope.Device]bool{}
-	for v := range r.Extra.All() {
-		gone[v.Device] = true
-	}
-	for _, table := range []*envelope.Recipients{&m.Recipients, &r.Missing, &r.Stale} {
-		for v := range table.All() {
-			if table != &m.Recipients || !gone[v.Device] {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// again seals a message that was not accepted: for the devices that the server
-// named and, after a new stamp, for all. Message ID and counter stay.
-func (c *Client) again(tx *Tx, outbox string, m *envelope.Submit, key lamport.Key, body []byte, r *envelope.Result) ([]byte, error) {
-	named := map[envelope.Device]envelope.Recipient{}
-	for _, list := range []*envelope.Recipients{&r.Missing, &r.Stale} {
-		for v := range list.All() {
-			named[v.Device] = v
-		}
-	}
-	gone := map[envelope.Device]bool{}
-	for v := range r.Extra.All() {
-		gone[v.Device] = true
-	}
-	keep := map[envelope.Device]envelope.Recipient{}
-	var to []envelope.Recipient
-	for v := range m.Recipients.All() {
-		if _, ok := named[v.Device]; ok || gone[v.Device] {
-			continue
-		}
-		if r.Code == envelope.DeviceMismatch {
-			v.Ciphertext = slices.Clone(v.Ciphertext)
-			keep[v.Device] = v
-		}
-		to = append(to, envelope.Recipient{Device: v.Device, RegistrationID: v.RegistrationID})
-	}
-	for _, v := range named {
-		to = append(to, v)
-	}
-	next := &envelope.Submit{Header: m.Header, Counter: m.Counter, Urgent: m.Urgent}
-	frame, err := c.seal(tx, next, to, body, keep)
-	if err != nil {
-		return nil, err
-	}
-	tx.Put(outbox, append(key[:], frame...))
-	return frame, nil
-}
-
-// waiting finds the message of the outbox with an ID.
-func (c *Client) waiting(tx *Tx, id [16]byte) (row string, m *envelope.Submit, key lamport.Key, err error) {
-	for _, k := range tx.Keys("outbox/") {
-		b := tx.Get(k)
-		var f envelope.Frame
-		v, err := f.Parse(b[len(key):])
-		if err != nil {
-			return "", nil, key, err
-		}
-		if m := v.(*envelope.Submit); m.Header.ID == id {
-			copy(key[:], b)
-			return k, m, key, nil
-		}
-	}
-	return "", nil, key, nil
 }
 
 func (c *Client) count(f func(*Stats)) {
@@ -153,5 +234,11 @@ func (c *Client) count(f func(*Stats)) {
 	f(&c.stats)
 }
 
+func clockKey(conversation [16]byte) string { return fmt.Sprintf("clock/%x", conversation) }
+func lineKey(key lamport.Key) string        { return "screen/" + string(key[:]) }
+
 // verdict of a delivery that is not shown.
 var errVerdict = errors.New("relay: not shown")
+
+// errCorrupt: rows of the store do not belong together.
+var errCorrupt = errors.New("relay: corrupt store")

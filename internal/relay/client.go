@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/sotto-im/sotto/envelope"
@@ -23,11 +24,17 @@ type Client struct {
 	// Seal encrypts for one device and Open decrypts, as ratchet or sesame do.
 	// Both get the transaction of the message: the session is loaded from it
 	// and written to it, so that message and session are stored together or
-	// not at all. They own the rows with the prefix "session/". After an error
-	// of Open nothing may have been written, for the rest is committed: the
-	// verdict, and the position.
+	// not at all. They own the rows with the prefix "session/".
+	//
+	// The server names devices that Send did not: Seal is where the
+	// application's own rules of trust exclude one, with [ErrExcluded]; the
+	// message has failed then. Any other error is one of the store.
+	//
+	// Open returns who encrypted, as the session has it: from is what the
+	// server claims. After an error of Open nothing may have been written, for
+	// the rest is committed: the verdict, and the position.
 	Seal func(tx *Tx, to envelope.Device, registrationID uint32, plaintext []byte) (typ uint8, ciphertext []byte, err error)
-	Open func(tx *Tx, from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, err error)
+	Open func(tx *Tx, from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, sender envelope.Sender, err error)
 
 	// Member tells who may write in a conversation. A conversation that the
 	// user's own devices share has no other members: that keeps contacts out of
@@ -46,15 +53,18 @@ type Client struct {
 	stats Stats
 }
 
-// maxUnanswered is how many messages a connection has on the way.
+// maxUnanswered is how many messages a connection has on the way: one of each
+// conversation, for a second one would overtake the first if that is not
+// accepted.
 const maxUnanswered = 64
 
 // Stats counts what a user does not see.
 type Stats struct {
-	Refused   int // deliveries that did not decrypt, or belonged to another header
-	Duplicate int // messages that came again, by sender and message ID
-	Gaps      int // positions that the server has lost
-	Reordered int // answers that contradict what was seen before
+	Refused        int // deliveries that did not decrypt, or belonged to another header
+	Duplicate      int // messages that came again, by sender and message ID
+	Gaps           int // positions that the server has lost
+	Restarts       int // mailboxes that were numbered anew, whose server may have lost messages
+	Contradictions int // answers that contradict what the server said before
 }
 
 // Stats returns the counters of this Client, which are not stored.
@@ -90,7 +100,7 @@ const (
 //	seen/CONVERSATION       the highest position seen, the anchor of what is written next
 //	counter                 send counter
 //	inbox                   lamport.Inbox
-//	outbox/COUNTER          the message until its answer: key, and the frame as it was sealed
+//	outbox/COUNTER          the message until its answer: conversation, rounds, key, and the frame as it was sealed
 //	screen/KEY              state, conversation, body
 //	had/USER/DEVICE/ID      message IDs of others
 
@@ -103,26 +113,25 @@ func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body [
 		if counter+1-oldest >= lamport.WindowSize {
 			return ErrOutboxFull
 		}
-		clockKey := fmt.Sprintf("clock/%x", conversation)
 		var clock lamport.Clock
-		if err := tx.load(clockKey, &clock); err != nil {
+		if err := tx.load(clockKey(conversation), &clock); err != nil {
 			return err
 		}
 		stamp, err := clock.Tick()
 		if err != nil {
 			return err
 		}
-		m := &envelope.Submit{Counter: counter + 1, Urgent: true,
-			Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self, Stamp: uint64(stamp)}}
-		frame, err := c.seal(tx, m, to, body, nil)
+		l := &letter{row: outboxKey(counter + 1), key: lamport.PendingKey(c.seen(tx, conversation), stamp, lamport.Device(c.Self), id),
+			m: &envelope.Submit{Counter: counter + 1, Urgent: true,
+				Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self, Stamp: uint64(stamp)}}}
+		frame, err := c.seal(tx, l.m, to, body)
 		if err != nil {
 			return err
 		}
-		key := lamport.PendingKey(c.seen(tx, conversation), stamp, lamport.Device(c.Self), id)
+		l.put(tx, frame)
 		tx.Put("counter", binary.BigEndian.AppendUint64(nil, counter+1))
-		tx.Put(outboxKey(counter+1), append(key[:], frame...))
-		c.show(tx, key, Pending, conversation, body)
-		return tx.save(clockKey, &clock)
+		c.show(tx, l.key, Pending, conversation, body)
+		return tx.save(clockKey(conversation), &clock)
 	})
 	if err == nil {
 		c.wake()
@@ -134,12 +143,15 @@ func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body [
 // another one could make the server take an old one for accepted. Connect first.
 var ErrOutboxFull = errors.New("relay: outbox full")
 
+// ErrExcluded is what Client.Seal returns for a device that is not written to.
+var ErrExcluded = errors.New("relay: device excluded")
+
 // Whisper sends an ephemeral message, such as "typing", if a connection runs.
 func (c *Client) Whisper(conn io.Writer, conversation, id [16]byte, to []envelope.Recipient, body []byte) error {
 	m := &envelope.Submit{Ephemeral: true, Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self}}
 	var frame []byte
 	if err := c.Store.Update(func(tx *Tx) (err error) {
-		frame, err = c.seal(tx, m, to, body, nil)
+		frame, err = c.seal(tx, m, to, body)
 		return err
 	}); err != nil {
 		return err
@@ -147,23 +159,20 @@ func (c *Client) Whisper(conn io.Writer, conversation, id [16]byte, to []envelop
 	return writeFrame(conn, frame)
 }
 
-// seal packs the body, encrypts it for each device that has no ciphertext in
-// keep, and completes m.
-func (c *Client) seal(tx *Tx, m *envelope.Submit, to []envelope.Recipient, body []byte, keep map[envelope.Device]envelope.Recipient) ([]byte, error) {
+// seal packs the body, encrypts it for each device that has no ciphertext yet,
+// and completes m.
+func (c *Client) seal(tx *Tx, m *envelope.Submit, to []envelope.Recipient, body []byte) ([]byte, error) {
 	plaintext, err := envelope.Pack(nil, &m.Header, body)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]envelope.Recipient, 0, len(to))
-	for _, v := range to {
-		if kept, ok := keep[v.Device]; ok && kept.RegistrationID == v.RegistrationID {
-			list = append(list, kept)
-			continue
+	list := slices.Clone(to)
+	for i := range list {
+		if v := &list[i]; len(v.Ciphertext) == 0 {
+			if v.Type, v.Ciphertext, err = c.Seal(tx, v.Device, v.RegistrationID, plaintext); err != nil {
+				return nil, err
+			}
 		}
-		if v.Type, v.Ciphertext, err = c.Seal(tx, v.Device, v.RegistrationID, plaintext); err != nil {
-			return nil, err
-		}
-		list = append(list, v)
 	}
 	if m.Recipients, err = envelope.NewRecipients(list...); err != nil {
 		return nil, err
@@ -199,7 +208,7 @@ func (c *Client) sees(tx *Tx, conversation [16]byte, p lamport.Position) {
 }
 
 func (c *Client) show(tx *Tx, key lamport.Key, state State, conversation [16]byte, body []byte) {
-	tx.Put("screen/"+string(key[:]), append(append([]byte{byte(state)}, conversation[:]...), body...))
+	tx.Put(lineKey(key), append(append([]byte{byte(state)}, conversation[:]...), body...))
 }
 
 // Messages returns the lines of a conversation in display order.
@@ -274,8 +283,8 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 	if err == nil {
 		err = send(&envelope.Fetch{MailboxEpoch: in.At().Epoch, After: in.At().Number})
 	}
+	way := &underway{}
 	all.Go(func() { // outbox
-		next := uint64(0)
 		for {
 			select {
 			case <-c.kick:
@@ -284,7 +293,7 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 			}
 			var frames [][]byte
 			_ = c.Store.Update(func(tx *Tx) error {
-				frames, next = c.outbox(tx, next)
+				frames = c.outbox(tx, way)
 				return nil
 			})
 			for _, b := range frames {
@@ -297,7 +306,7 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 		}
 	})
 	if err == nil {
-		err = c.read(conn, &in, send)
+		err = c.read(conn, &in, way, send)
 	}
 	close(done)
 	conn.Close()
@@ -305,21 +314,39 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 	return err
 }
 
-// outbox lists the frames from a counter on, and the counter to go on from.
-func (c *Client) outbox(tx *Tx, from uint64) (frames [][]byte, next uint64) {
-	next = from
-	for i, k := range tx.Keys("outbox/") { // answered ones are no longer there
-		if i < maxUnanswered && k >= outboxKey(from) {
-			var n uint64
-			_, _ = fmt.Sscanf(k, "outbox/%x", &n)
-			next = n + 1
-			frames = append(frames, tx.Get(k)[len(lamport.Key{}):])
-		}
-	}
-	return frames, next
+// underway is the conversations of which a message is on its way.
+type underway struct {
+	mu   sync.Mutex
+	sent map[[16]byte]bool
 }
 
-func (c *Client) read(conn io.Reader, in *lamport.Inbox, send func(envelope.Message) error) error {
+func (w *underway) arrived(conversation [16]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sent, conversation)
+}
+
+// outbox lists the first frame of each conversation of which none is on its way.
+func (c *Client) outbox(tx *Tx, w *underway) (frames [][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sent == nil {
+		w.sent = map[[16]byte]bool{}
+	}
+	for _, row := range tx.Keys("outbox/") {
+		b := tx.Get(row)
+		if len(b) < 17+len(lamport.Key{}) {
+			continue
+		}
+		if conversation := [16]byte(b); !w.sent[conversation] && len(w.sent) < maxUnanswered {
+			w.sent[conversation] = true
+			frames = append(frames, b[17+len(lamport.Key{}):])
+		}
+	}
+	return frames
+}
+
+func (c *Client) read(conn io.Reader, in *lamport.Inbox, way *underway, send func(envelope.Message) error) error {
 	r := bufio.NewReader(conn)
 	var f envelope.Frame
 	var buf []byte
@@ -334,25 +361,19 @@ func (c *Client) read(conn io.Reader, in *lamport.Inbox, send func(envelope.Mess
 		}
 		switch m := m.(type) {
 		case *envelope.Result:
-			var again []byte
+			var conversation [16]byte
+			var more bool
 			if err := c.Store.Update(func(tx *Tx) (err error) {
-				again, err = c.answered(tx, m)
+				conversation, more, err = c.answered(tx, m)
 				return err
 			}); err != nil {
 				return err
 			}
-			c.wake() // there is room for another one
-			c.changed()
-			if again != nil {
-				var g envelope.Frame
-				s, err := g.Parse(again)
-				if err != nil {
-					return err
-				}
-				if err := send(s); err != nil {
-					return err
-				}
+			if more {
+				way.arrived(conversation)
+				c.wake()
 			}
+			c.changed()
 		case *envelope.Deliver:
 			if err := c.delivered(in, m, buf, send); err != nil {
 				return err

@@ -15,10 +15,26 @@ func uuid(b byte) (v [16]byte) {
 	return v
 }
 
+// A line is a connection to the server that may lose the server's first answer:
+// it breaks instead.
+type line struct {
+	net.Conn
+	loses bool
+}
+
+func (l line) Write(b []byte) (int, error) {
+	if l.loses {
+		l.Close()
+		return 0, net.ErrClosed
+	}
+	return l.Conn.Write(b)
+}
+
 // A server, the phone of one user, and two devices of another: one of them
-// sleeps. Two ciphertexts of each message wait in mailboxes; the sleeper finds
-// all of them, in the order of the server. Connections are pipes; nothing else
-// would change over TCP.
+// sleeps. The first answer of the server is lost, so the phone connects and sends
+// again, and the server recognises the message. Two ciphertexts of each message
+// wait in mailboxes; the sleeper finds all of them, in the order of the server.
+// Connections are pipes; nothing else would change over TCP.
 func Example() {
 	alice := envelope.Device{User: uuid(0xa1), ID: 1}
 	bobsPhone := envelope.Device{User: uuid(0xb0), ID: 1}
@@ -47,16 +63,20 @@ func Example() {
 			Seal: func(_ *relay.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
 				return 2, plaintext, nil
 			},
-			Open: func(_ *relay.Tx, _ envelope.Device, _ uint8, ciphertext []byte) ([]byte, error) {
-				return ciphertext, nil
+			Open: func(_ *relay.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
+				return ciphertext, envelope.Sender(from), nil
 			},
 		}
 	}
-	connect := func(c *relay.Client) (disconnect func()) {
+	start := func(c *relay.Client, loses bool) (client net.Conn, ended chan struct{}) {
 		client, accepted := net.Pipe()
-		ended := make(chan struct{}, 2)
-		go func() { _ = server.Serve(accepted, c.Self); ended <- struct{}{} }()
+		ended = make(chan struct{}, 2)
+		go func() { _ = server.Serve(line{accepted, loses}, c.Self); ended <- struct{}{} }()
 		go func() { _ = c.Run(client); ended <- struct{}{} }()
+		return client, ended
+	}
+	connect := func(c *relay.Client) (disconnect func()) {
+		client, ended := start(c, false)
 		return func() { client.Close(); <-ended; <-ended }
 	}
 	until := func(done func() bool) {
@@ -78,10 +98,14 @@ func Example() {
 
 	a, b, tablet := device(alice), device(bobsPhone), device(bobsTablet)
 	check(a.Send(chat, uuid(1), recipients(alice), []byte("when?"))) // not connected: it waits
+	_, ended := start(a, true)                                       // accepted, but the answer is lost
+	<-ended
+	<-ended
 	fmt.Println("waiting:", a.Messages(chat)[0].State == relay.Pending)
 
 	disconnectA, disconnectB := connect(a), connect(b)
-	until(sent(b, 1))
+	until(sent(a, 1)) // sent again, and answered as the first time
+	until(sent(b, 1)) // once
 	check(b.Send(chat, uuid(2), recipients(bobsPhone), []byte("at eight")))
 	until(sent(a, 2))
 	disconnectA()

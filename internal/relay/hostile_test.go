@@ -282,22 +282,3 @@ func TestMessageIDTwice(t *testing.T) {
 		require.True(t, w.acknowledged(bob))
 	})
 }
-
-// The last recipient leaves while a message to it waits: the message has failed,
-// says so, and does not keep the others from being sent.
-func TestNobodyLeft(t *testing.T) {
-	to := func(ids ...uint32) envelope.Recipients {
-		var list []envelope.Recipient
-		for _, id := range ids {
-			list = append(list, envelope.Recipient{Device: envelope.Device{User: [16]byte{1}, ID: id}})
-		}
-		r, err := envelope.NewRecipients(list...)
-		require.NoError(t, err)
-		return r
-	}
-	m := &envelope.Submit{Recipients: to(1, 2)}
-	require.True(t, nobodyLeft(m, &envelope.Result{Extra: to(1, 2)}))
-	require.False(t, nobodyLeft(m, &envelope.Result{Extra: to(1)}))
-	require.False(t, nobodyLeft(m, &envelope.Result{Extra: to(1, 2), Missing: to(3)}))
-	require.False(t, nobodyLeft(m, &envelope.Result{Extra: to(1, 2), Stale: to(2)}))
-}

@@ -87,17 +87,17 @@ func (tx *Tx) acknowledge(d envelope.Device, a *envelope.Ack) bool {
 	return true
 }
 
-// after returns up to n frames that follow a position, a gap first if there is
-// one, and the position of the last of them.
+// after returns up to n frames that follow a position, and the position of the
+// last of them. What the server no longer has is a gap: the mailbox was full, or
+// the device acknowledged it and has lost it since.
 func (tx *Tx) after(d envelope.Device, position uint64, n int) (frames [][]byte, last uint64, err error) {
 	h := tx.head(d)
-	position = max(position, h.acked)
-	if h.trimmed > position {
-		b, err := (&envelope.Gap{MailboxEpoch: tx.epoch(), From: position + 1, To: h.trimmed, Reason: envelope.Trimmed}).AppendBinary(nil)
+	if gone := max(h.trimmed, h.acked); gone > position {
+		b, err := (&envelope.Gap{MailboxEpoch: tx.epoch(), From: position + 1, To: gone, Reason: envelope.Trimmed}).AppendBinary(nil)
 		if err != nil {
 			return nil, 0, err
 		}
-		frames, position = append(frames, b), h.trimmed
+		frames, position = append(frames, b), gone
 	}
 	for position < h.last && len(frames) < n {
 		position++
@@ -108,15 +108,21 @@ func (tx *Tx) after(d envelope.Device, position uint64, n int) (frames [][]byte,
 
 // RaiseEpoch says that the store may have lost what it had committed, for it was
 // restored from a copy. Conversations restart when they are next used; mailboxes
-// are numbered anew here.
+// are numbered anew here, and all connections are closed, for they count as
+// before. A gap that was not told yet is the first position of its mailbox.
 func (s *Server) RaiseEpoch() error {
+	defer s.closeAll()
 	return s.Store.Update(func(tx *Tx) error {
 		tx.Put("epoch", binary.BigEndian.AppendUint32(nil, tx.epoch()+1))
 		for _, key := range tx.Keys("device/") {
 			d := parseDevice(key)
 			items := tx.Keys(deviceKey("item", d) + "/")
 			var f envelope.Frame
-			n := uint64(0)
+			var gap uint64
+			if h := tx.head(d); h.trimmed > h.acked {
+				gap = 1
+			}
+			n := gap
 			for _, item := range items {
 				m, err := f.Parse(tx.Get(item))
 				if err != nil {
@@ -129,10 +135,12 @@ func (s *Server) RaiseEpoch() error {
 				if err != nil {
 					return err
 				}
-				tx.Delete(item)
+				if item != itemKey(d, n) {
+					tx.Delete(item)
+				}
 				tx.Put(itemKey(d, n), b)
 			}
-			tx.putHead(d, head{last: n})
+			tx.putHead(d, head{last: n, trimmed: gap})
 		}
 		return nil
 	})

@@ -7,8 +7,6 @@ import (
 	"github.com/sotto-im/sotto/lamport"
 )
 
-func clockKey(conversation [16]byte) string { return fmt.Sprintf("clock/%x", conversation) }
-
 // delivered takes one delivery, and those that were held back behind it.
 func (c *Client) delivered(in *lamport.Inbox, m *envelope.Deliver, frame []byte, send func(envelope.Message) error) error {
 	if m.Ephemeral {
@@ -84,6 +82,8 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 		if err := tx.save("inbox", in); err != nil {
 			return err
 		}
+		lost := in.At().Number - p.Number // a gap went on behind it
+		c.count(func(s *Stats) { s.Gaps += int(lost) })
 		body, err := c.open(tx, m)
 		if err != nil {
 			c.count(func(s *Stats) { s.Refused++ })
@@ -96,25 +96,20 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 			return nil
 		}
 		tx.Put(had, nil)
-		var clock lamport.Clock
-		if err := tx.load(clockKey(h.Conversation), &clock); err != nil {
-			return err
-		}
-		_ = clock.Observe(lamport.Stamp(h.Stamp)) // a wild stamp moves nothing; the message is shown by its sequence
 		at := lamport.Position{Epoch: u.Epoch, Number: u.Sequence}
 		c.sees(tx, h.Conversation, at)
 		c.show(tx, lamport.ConfirmedKey(at, lamport.Stamp(h.Stamp), lamport.Device(h.Sender), h.ID), Sent, h.Conversation, body)
-		return tx.save(clockKey(h.Conversation), &clock)
+		return c.observe(tx, &h)
 	})
 }
 
 // open decrypts, compares, and asks whether the sender may write here.
 func (c *Client) open(tx *Tx, m *envelope.Deliver) ([]byte, error) {
-	plaintext, err := c.Open(tx, m.Header.Sender, m.Type, m.Ciphertext)
+	plaintext, sender, err := c.Open(tx, m.Header.Sender, m.Type, m.Ciphertext)
 	if err != nil {
 		return nil, err
 	}
-	body, err := envelope.Unpack(&m.Header, envelope.Sender(m.Header.Sender), plaintext)
+	body, err := envelope.Unpack(&m.Header, sender, plaintext)
 	if err != nil {
 		return nil, err
 	}
@@ -151,13 +146,19 @@ func (c *Client) gap(in *lamport.Inbox, m *envelope.Gap, send func(envelope.Mess
 }
 
 // resync starts over in a mailbox that was numbered anew. What comes again is
-// told by sender and message ID.
+// told by sender and message ID. A new device learns its first epoch: it has
+// asked for everything already.
 func (c *Client) resync(in *lamport.Inbox, epoch uint32, send func(envelope.Message) error) error {
+	fresh := in.At().Epoch == 0
 	if err := in.Restart(epoch); err != nil {
 		return err
 	}
 	if err := c.Store.Update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
 		return err
 	}
+	if fresh {
+		return nil
+	}
+	c.count(func(s *Stats) { s.Restarts++ })
 	return send(&envelope.Fetch{MailboxEpoch: epoch})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
@@ -14,8 +15,10 @@ import (
 
 // Bounds of a connection.
 const (
-	maxInFlight = 256 // deliveries without an acknowledgement
-	maxQueue    = 128 // answers that the device does not read
+	maxInFlight = 256             // deliveries without an acknowledgement
+	maxQueue    = 128             // answers that the device does not read
+	maxWhispers = 16              // ephemeral messages that it does not read; more are dropped
+	lastWords   = 5 * time.Second // for the device to read why a connection ends
 )
 
 // A Server accepts, orders, and keeps messages. Set Store; then Register devices
@@ -59,8 +62,15 @@ func (s *Server) accept(tx *Tx, from envelope.Device, m *envelope.Submit) (*enve
 	sub := lamport.Submission{Conversation: m.Header.Conversation, ID: m.Header.ID, Sender: lamport.Device(from),
 		Counter: m.Counter, Stamp: lamport.Stamp(m.Header.Stamp)}
 
-	// The receipt is looked up first: a device list that has changed since does
-	// not change the answer.
+	// Receipt and counter are looked at first: what was accepted stays accepted
+	// when devices change.
+	w, err := lamport.NewWindow(sub.Sender)
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.load(deviceKey("window", from), w); err != nil {
+		return nil, err
+	}
 	var prior *lamport.Receipt
 	receiptKey := fmt.Sprintf("%s/%x", deviceKey("receipt", from), sub.ID)
 	if b := tx.Get(receiptKey); b != nil {
@@ -68,8 +78,10 @@ func (s *Server) accept(tx *Tx, from envelope.Device, m *envelope.Submit) (*enve
 		if err := prior.UnmarshalBinary(b); err != nil {
 			return nil, err
 		}
-	} else if ok, err := s.checkDevices(tx, from, m, result); err != nil || !ok {
-		return result, err
+	} else if w.Check(sub.Counter) == nil {
+		if ok, err := s.checkDevices(tx, from, m, result); err != nil || !ok {
+			return result, err
+		}
 	}
 
 	conversationKey := fmt.Sprintf("conversation/%x", sub.Conversation)
@@ -80,14 +92,6 @@ func (s *Server) accept(tx *Tx, from envelope.Device, m *envelope.Submit) (*enve
 	if err := errors.Join(tx.load(conversationKey, c), c.Restart(tx.epoch())); err != nil {
 		return nil, err
 	}
-	w, err := lamport.NewWindow(sub.Sender)
-	if err != nil {
-		return nil, err
-	}
-	if err := tx.load(deviceKey("window", from), w); err != nil {
-		return nil, err
-	}
-
 	receipt, err := c.Submit(w, sub, prior)
 	switch err {
 	case nil:
@@ -170,6 +174,9 @@ func (s *Server) checkDevices(tx *Tx, from envelope.Device, m *envelope.Submit, 
 	if len(missing)+len(extra)+len(stale) == 0 {
 		return true, nil
 	}
+	if m.Recipients.Len()+len(missing)-len(extra) > envelope.MaxRecipients {
+		return false, nil // refused: no table holds them all
+	}
 	result.Code = envelope.DeviceMismatch
 	var err [3]error
 	result.Missing, err[0] = envelope.NewRecipients(missing...)
@@ -185,6 +192,7 @@ type connection struct {
 
 	mu      sync.Mutex
 	queue   [][]byte // answers, ephemeral messages
+	whisper int      // how many of those are ephemeral
 	fetched bool     // deliveries are wanted, those after sent
 	sent    uint64
 	acked   uint64
@@ -199,8 +207,14 @@ func (c *connection) push(m envelope.Message) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) >= maxQueue {
+	if len(c.queue)-c.whisper >= maxQueue {
 		return false
+	}
+	if d, ok := m.(*envelope.Deliver); ok && d.Ephemeral {
+		if c.whisper >= maxWhispers {
+			return false
+		}
+		c.whisper++
 	}
 	c.queue = append(c.queue, b)
 	c.signal()
@@ -214,9 +228,10 @@ func (c *connection) signal() {
 	}
 }
 
-// close says why and ends the connection.
+// close says why and ends the connection, also one that is not read.
 func (c *connection) close(m envelope.Message) {
 	c.push(m)
+	time.AfterFunc(lastWords, func() { c.conn.Close() })
 	c.mu.Lock()
 	c.closing = true
 	c.signal()
@@ -259,6 +274,14 @@ func (s *Server) Serve(conn io.ReadWriteCloser, d envelope.Device) error {
 	conn.Close()
 	<-written
 	return err
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.live {
+		c.conn.Close()
+	}
 }
 
 // errRefused: the device sent what no honest device sends.
@@ -377,7 +400,7 @@ func (s *Server) write(c *connection, d envelope.Device, done chan struct{}) {
 		for {
 			c.mu.Lock()
 			frames, closing := c.queue, c.closing
-			c.queue = nil
+			c.queue, c.whisper = nil, 0
 			room := 0
 			if c.fetched && c.sent-min(c.acked, c.sent) < maxInFlight {
 				room = 16

@@ -3,7 +3,6 @@ package relay
 import (
 	"bytes"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,8 +14,9 @@ var errCrash = errors.New("relay: store failed")
 // A Store is a database in memory: rows, and one transaction at a time. The zero
 // value is empty and ready. It is safe for concurrent use.
 type Store struct {
-	mu   sync.Mutex
-	rows map[string][]byte
+	mu    sync.Mutex
+	rows  map[string][]byte
+	order []string // the keys of rows, ascending
 
 	// fault makes a commit fail, before or after the rows are written. Tests
 	// set it.
@@ -50,6 +50,13 @@ func (s *Store) Update(f func(*Tx) error) error {
 		s.rows = map[string][]byte{}
 	}
 	for k, v := range tx.writes {
+		i, found := slices.BinarySearch(s.order, k)
+		switch {
+		case v == nil && found:
+			s.order = slices.Delete(s.order, i, i+1)
+		case v != nil && !found:
+			s.order = slices.Insert(s.order, i, k)
+		}
 		if v == nil {
 			delete(s.rows, k)
 		} else {
@@ -81,8 +88,12 @@ func (tx *Tx) Delete(key string) { tx.writes[key] = nil }
 // Keys lists the keys with a prefix in ascending order.
 func (tx *Tx) Keys(prefix string) []string {
 	var keys []string
-	for k := range maps.Keys(tx.store.rows) {
-		if _, ok := tx.writes[k]; !ok && strings.HasPrefix(k, prefix) {
+	first, _ := slices.BinarySearch(tx.store.order, prefix)
+	for _, k := range tx.store.order[first:] {
+		if !strings.HasPrefix(k, prefix) {
+			break
+		}
+		if _, ok := tx.writes[k]; !ok {
 			keys = append(keys, k)
 		}
 	}
