@@ -1,8 +1,6 @@
 package modeltest
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,106 +8,6 @@ import (
 
 	"github.com/sotto-im/sotto/lamport"
 )
-
-// I-01, I-02, I-03, I-04, I-06, I-07, I-08, I-17; R-9.8-1. Short runs that
-// shrink.
-func TestModelShrinking(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		m := newModel(func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) },
-			func(format string, args ...any) { t.Fatalf(format, args...) })
-		for range rapid.IntRange(1, 300).Draw(t, "steps") {
-			m.step()
-		}
-		m.settle()
-	})
-}
-
-// The same in long runs, so that windows slide and receipts are forgotten.
-func TestModelLong(t *testing.T) {
-	runs, steps := 100, 3000
-	if testing.Short() {
-		runs = 10
-	}
-	var total [6]int
-	for seed := range runs {
-		r := rand.New(rand.NewPCG(uint64(seed), 3))
-		m := newModel(func(_ string, n int) int { return r.IntN(n) },
-			func(format string, args ...any) { t.Fatalf("run %d: "+format, append([]any{seed}, args...)...) })
-		for range steps {
-			m.step()
-		}
-		m.settle()
-		for i, n := range []int{m.stats.accepted, m.stats.duplicate, m.stats.tooOld, m.stats.processed, m.stats.gaps, m.stats.crashes} {
-			total[i] += n
-		}
-	}
-	t.Logf("accepted %d, duplicates %d, too old %d, processed %d, gaps shown %d, crashes %d", total[0], total[1], total[2], total[3], total[4], total[5])
-	for _, n := range total {
-		require.NotZero(t, n, "the run reaches everything")
-	}
-}
-
-// FuzzModel draws the choices from bytes.
-func FuzzModel(f *testing.F) {
-	r := rand.New(rand.NewPCG(1, 1))
-	for range 10 {
-		b := make([]byte, 1000)
-		for i := range b {
-			b[i] = byte(r.Uint32())
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m := newModel(func(_ string, n int) int {
-			if len(b) == 0 {
-				return n - 1
-			}
-			v := int(b[0]) % n
-			b = b[1:]
-			return v
-		}, t.Fatalf)
-		for len(b) > 0 {
-			m.step()
-		}
-		m.settle()
-	})
-}
-
-// Each rule that a caller has to keep is needed: without it the model fails.
-func TestModelNoticesBrokenRules(t *testing.T) {
-	for name, break_ := range map[string]func(*model){
-		"sealing beyond the window":           func(m *model) { m.ignoreWindowRule = true },
-		"acknowledging before the commit":     func(m *model) { m.ackBeforeCommit = true },
-		"receipts under the message ID alone": func(m *model) { m.receiptByIDOnly = true },
-		"trimming a mailbox without a gap":    func(m *model) { m.trimSilently = true },
-	} {
-		t.Run(name, func(t *testing.T) {
-			noticed := ""
-			for seed := range uint64(60) {
-				r := rand.New(rand.NewPCG(seed, 3))
-				func() {
-					defer func() {
-						if v := recover(); v != nil {
-							noticed = fmt.Sprint(v)
-						}
-					}()
-					m := newModel(func(_ string, n int) int { return r.IntN(n) },
-						func(format string, args ...any) { panic(fmt.Sprintf(format, args...)) })
-					break_(m)
-					for range 3000 {
-						m.step()
-					}
-					m.settle()
-				}()
-				if noticed != "" {
-					break
-				}
-			}
-			require.NotEmpty(t, noticed)
-			t.Log(noticed)
-		})
-	}
-}
 
 // R-9.5-8: a store that lost what it had committed raises its epoch, and no
 // position is ever given to two messages.
