@@ -329,8 +329,8 @@ func (o *office) restart(lost bool) {
 	if o.keepEpoch {
 		return
 	}
-	o.must(o.server.RaiseEpoch() == nil, "raise the epoch")
 	o.last = lamport.Position{Epoch: o.last.Epoch + 1}
+	o.must(o.server.RaiseEpoch(o.last.Epoch) == nil, "raise the epoch")
 	for _, p := range o.phones {
 		p.acked = 0
 	}

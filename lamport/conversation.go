@@ -68,9 +68,9 @@ func (c *Conversation) MaxStamp() Stamp { return c.maxStamp }
 // Restart moves to a higher epoch, in which sequence numbers start again from 1.
 // Call it when a store that may have lost committed messages is opened: the
 // numbers that it gave out for them must never be given to others. Keep one
-// epoch for the store, raise it by one at such a time, and call Restart whenever
-// a conversation is loaded: the same epoch changes nothing. A lower one fails
-// with [ErrInvalid].
+// epoch for the store, counted outside of it, raise it by one at such a time, and
+// call Restart whenever a conversation is loaded: the same epoch changes nothing.
+// A lower one fails with [ErrInvalid].
 //
 // MaxStamp moves on by 2³² for each epoch, as far as 65,536 lost messages could
 // have moved it, so that devices that have seen those are not refused.

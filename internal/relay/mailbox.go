@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/lamport"
 )
 
 // Rows of the server:
@@ -110,10 +111,16 @@ func (tx *Tx) after(d envelope.Device, position uint64, n int) (frames [][]byte,
 // restored from a copy. Conversations restart when they are next used; mailboxes
 // are numbered anew here, and all connections are closed, for they count as
 // before. A gap that was not told yet is the first position of its mailbox.
-func (s *Server) RaiseEpoch() error {
+//
+// The epoch must be one that no copy of the store was ever opened with, and come
+// from elsewhere: a copy that is restored twice would give it out twice.
+func (s *Server) RaiseEpoch(epoch uint32) error {
 	defer s.closeAll()
 	return s.Store.Update(func(tx *Tx) error {
-		tx.Put("epoch", binary.BigEndian.AppendUint32(nil, tx.epoch()+1))
+		if epoch <= tx.epoch() {
+			return lamport.ErrInvalid
+		}
+		tx.Put("epoch", binary.BigEndian.AppendUint32(nil, epoch))
 		for _, key := range tx.Keys("device/") {
 			d := parseDevice(key)
 			items := tx.Keys(deviceKey("item", d) + "/")

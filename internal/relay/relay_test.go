@@ -353,7 +353,7 @@ func TestRestoredServer(t *testing.T) {
 		round()
 		require.Equal(t, []string{"one", "two", "three"}, w.screen(bob))
 		w.server.Store = copied
-		require.NoError(t, w.server.RaiseEpoch())
+		require.NoError(t, w.server.RaiseEpoch(2))
 		w.send(bob, 4, "four")
 		w.send(phone, 5, "five")
 		round()

@@ -389,7 +389,8 @@ func TestRaiseEpochKeepsGaps(t *testing.T) {
 		}
 		stopPhone := w.connect(phone)
 		synctest.Wait()
-		require.NoError(t, w.server.RaiseEpoch())
+		require.NoError(t, w.server.RaiseEpoch(2))
+		require.ErrorIs(t, w.server.RaiseEpoch(2), lamport.ErrInvalid)
 		synctest.Wait()
 		require.Empty(t, w.server.live, "closed")
 		stopPhone()
@@ -400,7 +401,7 @@ func TestRaiseEpochKeepsGaps(t *testing.T) {
 			require.Equal(t, []string{"3", "4", "5"}, w.screen(bob))
 			require.Equal(t, Stats{Gaps: 1}, w.clients[bob].Stats())
 		}
-		require.NoError(t, w.server.RaiseEpoch())
+		require.NoError(t, w.server.RaiseEpoch(3))
 		stop := w.connect(bob)
 		synctest.Wait()
 		stop()

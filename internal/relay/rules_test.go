@@ -164,7 +164,7 @@ func TestAckOfAnotherEpoch(t *testing.T) {
 		require.Equal(t, []uint64{3}, left())
 		require.Empty(t, ack(1, 1), "acknowledged already")
 		require.Equal(t, []uint64{3}, left())
-		require.NoError(t, w.server.RaiseEpoch())
+		require.NoError(t, w.server.RaiseEpoch(2))
 		require.Equal(t, []uint64{1}, left(), "numbered anew")
 		require.Empty(t, ack(1, 1), "of the old numbers")
 		require.Equal(t, []uint64{1}, left())
