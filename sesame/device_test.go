@@ -283,7 +283,8 @@ func TestIdentityChangeBlocksSendAndReceive(t *testing.T) {
 
 	var known Peer
 	alice.do(func(tx Tx) (err error) { known, err = alice.Peer(tx, bob.at); return err })
-	require.Equal(t, Peer{Identity: bob.published.IdentityKey, Changed: again.published.IdentityKey, Connected: true}, known)
+	require.Equal(t, Peer{Identity: bob.published.IdentityKey, Changed: again.published.IdentityKey, Connected: true,
+		RegistrationID: again.published.RegistrationID}, known)
 	require.ErrorIs(t, alice.try(func(tx Tx) error {
 		return alice.Confirm(tx, bob.at, x3dh.GenerateIdentityKey().Public())
 	}), ErrIdentityChanged)

@@ -14,6 +14,10 @@
 // after the commit. Write with [Device.Encrypt], after [Device.Start] from a
 // bundle for devices that there is no session with; read with [Device.Decrypt].
 //
+// A user has several devices, and so do we: encrypt for all that [Device.Devices]
+// yields, own ones included. When the server refuses the message because it knows
+// others, [Device.Repair] makes the difference and keeps the rest.
+//
 // # Persistence
 //
 // Two rules carry everything. An error means: roll back, and do not

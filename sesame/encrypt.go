@@ -1,6 +1,7 @@
 package sesame
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -17,8 +18,13 @@ type Message struct {
 	Type  ratchet.Type
 	Bytes []byte
 
+	// RegistrationID is that of the device, as the session has it that made the
+	// message. A server that has another one refuses the message: [Device.Repair].
+	RegistrationID uint32
+
 	// Err says why there is none: [ErrNoSession], [ErrIdentityChanged],
-	// [ErrAddress]. The messages for other devices are good all the same.
+	// [ErrAddress], [ErrCorrupt]. The messages for other devices are good all
+	// the same.
 	Err error
 }
 
@@ -26,8 +32,8 @@ type Message struct {
 // one message for each, in their order. Store them in the same transaction,
 // and send them when it has committed: the very bytes, as often as it takes.
 //
-// An error is the transaction's, or [ErrCorrupt], and means: roll back. What
-// keeps a single device from getting the message is in [Message].Err.
+// An error is the transaction's, and means: roll back. What keeps a single
+// device from getting the message is in [Message].Err.
 func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, error) {
 	var messages []Message
 	for i, a := range to {
@@ -43,7 +49,17 @@ func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, err
 	return messages, nil
 }
 
+// encrypt is Encrypt for one device. Rows of it that do not make sense are the
+// device's fault, not that of all others.
 func (d *Device) encrypt(tx Tx, plaintext []byte, to Address) (Message, error) {
+	m, err := d.encryptOne(tx, plaintext, to)
+	if errors.Is(err, ErrCorrupt) {
+		return Message{To: to, Err: err}, nil
+	}
+	return m, err
+}
+
+func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error) {
 	m := Message{To: to}
 	if !to.valid() {
 		m.Err = ErrAddress
@@ -77,5 +93,6 @@ func (d *Device) encrypt(tx Tx, plaintext []byte, to Address) (Message, error) {
 	if err != nil {
 		return m, err
 	}
+	m.RegistrationID = s.RemoteRegistrationID()
 	return m, put(tx, rowSession(to, p.current()), s, rev)
 }

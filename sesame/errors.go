@@ -30,7 +30,8 @@ var (
 
 	// ErrCorrupt: a row of the database does not make sense. Roll back and do
 	// not acknowledge. Restore the database, or, if it is a session's or a
-	// peer's, Forget that device.
+	// peer's, Forget that device. In [Message].Err it is about the rows of that
+	// device: commit, the messages for the others are good.
 	ErrCorrupt = errors.New("sesame: corrupt row")
 )
 

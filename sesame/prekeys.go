@@ -112,11 +112,7 @@ func forgetSignedPreKey(tx Tx, id uint32, rev uint64) error {
 		if err != nil {
 			return err
 		}
-		_, rev, err := tx.Get(key)
-		if err != nil {
-			return err
-		}
-		if err := tx.Delete(key, rev); err != nil {
+		if err := forgetRow(tx, key); err != nil {
 			return err
 		}
 	}

@@ -23,8 +23,10 @@ func rowSigned(id uint32) string { return fmt.Sprintf("%s%08x", rowsSigned, id) 
 func rowPeer(a Address) string   { return rowsPeer + a.key() }
 
 func rowSession(a Address, base x3dh.PublicKey) string {
-	return rowsSession + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:])
+	return rowsSessionOf(a) + hex.EncodeToString(base.Bytes()[1:])
 }
+
+func rowsSessionOf(a Address) string { return rowsSession + a.key() + "/" }
 
 // rowAccepted marks that an initial message without a one-time prekey was
 // accepted. It lives as long as the signed prekey.

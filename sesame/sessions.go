@@ -1,6 +1,8 @@
 package sesame
 
 import (
+	"errors"
+
 	"github.com/sotto-im/sotto/ratchet"
 	"github.com/sotto-im/sotto/x3dh"
 )
@@ -103,20 +105,28 @@ func (d *Device) Reset(tx Tx, a Address) error {
 }
 
 // Forget deletes all sessions with a device and all that is known of it, its
-// identity key too. Call it when the device was removed from its account.
+// identity key too, whether the rows make sense or not. Call it when the device
+// was removed from its account. A server's word is not enough: the next key
+// under that address would be trusted as if it were the first.
 func (d *Device) Forget(tx Tx, a Address) error {
-	p, rev, err := d.peer(tx, a)
-	if err != nil || rev == 0 {
+	if _, _, err := d.peer(tx, a); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	}
-	for _, base := range p.sessions {
-		_, rev, err := tx.Get(rowSession(a, base))
+	for key, err := range tx.Scan(rowsSessionOf(a)) { // whatever the peer's row says
 		if err != nil {
 			return err
 		}
-		if err := tx.Delete(rowSession(a, base), rev); err != nil {
+		if err := forgetRow(tx, key); err != nil {
 			return err
 		}
 	}
-	return tx.Delete(rowPeer(a), rev)
+	return forgetRow(tx, rowPeer(a))
+}
+
+func forgetRow(tx Tx, key string) error {
+	_, rev, err := tx.Get(key)
+	if err != nil {
+		return err
+	}
+	return tx.Delete(key, rev)
 }

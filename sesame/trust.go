@@ -22,6 +22,10 @@ type Peer struct {
 	Identity  x3dh.PublicKey // the trusted key; zero if none is
 	Changed   x3dh.PublicKey // a key that waits for confirmation; zero if none does
 	Connected bool           // there is a session to write in
+
+	// RegistrationID is what the device said in that session, 0 without one. It
+	// changes when the device is installed anew; nothing authenticates it.
+	RegistrationID uint32
 }
 
 // Peer returns what is known of a device, the zero Peer if nothing is.
@@ -30,7 +34,15 @@ func (d *Device) Peer(tx Tx, a Address) (Peer, error) {
 	if err != nil || rev == 0 {
 		return Peer{}, err
 	}
-	return Peer{Identity: p.identity, Changed: p.changed, Connected: p.active}, nil
+	known := Peer{Identity: p.identity, Changed: p.changed, Connected: p.active}
+	if p.active {
+		s, _, err := d.session(tx, a, p.current())
+		if err != nil {
+			return Peer{}, err
+		}
+		known.RegistrationID = s.RemoteRegistrationID()
+	}
+	return known, nil
 }
 
 // Devices yields the addresses of the devices of a user that anything is known
