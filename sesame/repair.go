@@ -87,7 +87,7 @@ func (m Mismatch) stale(old Message, id uint32) bool {
 func (d *Device) encryptAgain(tx Tx, plaintext []byte, old Message, m Mismatch) (Message, error) {
 	if old.To.valid() {
 		p, err := d.Peer(tx, old.To)
-		if err == nil && p.Connected && m.stale(old, p.RegistrationID) {
+		if err == nil && m.stale(old, p.RegistrationID) {
 			err = d.reset(tx, old.To)
 		}
 		if err != nil && !errors.Is(err, ErrCorrupt) { // encrypt finds it corrupt too

@@ -120,7 +120,9 @@ func TestRepairMakesTheDeltaOnly(t *testing.T) {
 		phone.start(a)
 	}
 	sealed := phone.encryptAll("hello", laptop, bob1, bob2, carol)
-	given := slices.Clone(sealed)
+	spare := append(slices.Clone(sealed), make([]Message, 5)...)
+	sealed = spare[:4]
+	given := slices.Clone(spare)
 
 	again := newApp(t, "bob", 1, c)
 	server := directory{phone.at: phone, laptop.at: laptop, tablet.at: tablet, again.at: again, bob3.at: bob3, carol.at: carol}
@@ -134,7 +136,7 @@ func TestRepairMakesTheDeltaOnly(t *testing.T) {
 
 	before := phone.rows()
 	first := phone.repair("hello", sealed, refusal)
-	require.Equal(t, given, sealed, "the argument is not modified")
+	require.Equal(t, given, spare, "the argument is not modified, nor what is behind it")
 	require.Equal(t, map[Address]error{
 		laptop.at: nil, bob1.at: ErrNoSession, carol.at: nil, tablet.at: nil, bob3.at: ErrNoSession,
 	}, errs(first))
@@ -208,6 +210,7 @@ func TestRepairWithoutRegistrationIDs(t *testing.T) {
 	carol.reads(alice, first[1], "hello")
 
 	again := newApp(t, "bob", 1, c)
+	again.published.RegistrationID = 0 // told by nobody
 	alice.start(again)
 	alice.do(func(tx Tx) error { return alice.Confirm(tx, bob.at, again.published.IdentityKey) })
 	second := alice.repair("hello", first, refusal)
