@@ -135,6 +135,7 @@ func TestRepairMakesTheDeltaOnly(t *testing.T) {
 	}, refusal)
 
 	before := phone.rows()
+	reset := []string{rowSession(bob1.at, phone.baseKey(bob1)), rowSession(bob2.at, phone.baseKey(bob2))}
 	first := phone.repair("hello", sealed, refusal)
 	require.Equal(t, given, spare, "the argument is not modified, nor what is behind it")
 	require.Equal(t, map[Address]error{
@@ -145,7 +146,7 @@ func TestRepairMakesTheDeltaOnly(t *testing.T) {
 	require.Equal(t, sealed[0], first[0])
 	require.Equal(t, sealed[3], first[2])
 	require.Nil(t, first[1].Bytes)
-	require.Equal(t, []string{rowPeer(bob1.at), rowPeer(bob2.at), rowSession(tablet.at, phone.baseKey(tablet))},
+	require.Equal(t, append([]string{rowPeer(bob1.at), rowPeer(bob2.at), rowSession(tablet.at, phone.baseKey(tablet))}, reset...),
 		changed(before, phone.rows()))
 	require.False(t, phone.knows(bob1.at).Connected)
 	require.False(t, phone.knows(bob2.at).Connected)
@@ -465,4 +466,20 @@ func TestRepairConverges(t *testing.T) {
 			}
 		})
 	}
+}
+
+// R-10.4-1: Reset leaves a session of the past, which has forgotten its prekeys.
+func TestResetForgetsThePendingPreKey(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	alice.start(bob)
+	base := alice.baseKey(bob)
+	alice.do(func(tx Tx) error { return alice.Reset(tx, bob.at) })
+	alice.do(func(tx Tx) error {
+		s, _, err := alice.session(tx, bob.at, base)
+		require.NoError(t, err)
+		_, pending := s.Unacknowledged()
+		require.False(t, pending)
+		return err
+	})
 }

@@ -36,17 +36,8 @@ func (d *Device) session(tx Tx, a Address, base x3dh.PublicKey) (*ratchet.Sessio
 // archived, and those over the limit are deleted. p is stored.
 func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x3dh.PublicKey) error {
 	if old := p.current(); old != none && old != base {
-		s, rev, err := d.session(tx, a, old)
-		if err != nil {
+		if err := d.archive(tx, a, old); err != nil {
 			return err
-		}
-		if _, pending := s.Unacknowledged(); pending {
-			if err := s.Archive(); err != nil {
-				return err
-			}
-			if err := put(tx, rowSession(a, old), s, rev); err != nil {
-				return err
-			}
 		}
 	}
 	for _, base := range p.install(base) {
@@ -59,6 +50,21 @@ func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x
 		}
 	}
 	return put(tx, rowPeer(a), p, rev)
+}
+
+// archive makes a session forget its pending prekey: it is of the past now.
+func (d *Device) archive(tx Tx, a Address, base x3dh.PublicKey) error {
+	s, rev, err := d.session(tx, a, base)
+	if err != nil {
+		return err
+	}
+	if _, pending := s.Unacknowledged(); !pending {
+		return nil
+	}
+	if err := s.Archive(); err != nil {
+		return err
+	}
+	return put(tx, rowSession(a, base), s, rev)
 }
 
 // Start makes a session with a device from its bundle, and makes it the
@@ -98,6 +104,9 @@ func (d *Device) Start(tx Tx, a Address, b *x3dh.Bundle) error {
 func (d *Device) Reset(tx Tx, a Address) error {
 	p, rev, err := d.peer(tx, a)
 	if err != nil || !p.active {
+		return err
+	}
+	if err := d.archive(tx, a, p.current()); err != nil {
 		return err
 	}
 	p.active = false
