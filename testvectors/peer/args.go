@@ -249,6 +249,9 @@ func (a *args) object(name string) *args {
 func (a *args) address(name string) address {
 	o := a.object(name)
 	who := address{o.string("name"), o.device("deviceId", nil)}
+	if len(who.name) > maxName {
+		o.failf("%sname is over %d bytes", o.prefix, maxName)
+	}
 	a.fail(o.close())
 	return who
 }

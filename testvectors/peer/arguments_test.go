@@ -92,7 +92,7 @@ func TestEveryCommand(t *testing.T) {
 	for _, c := range commands() {
 		names = append(names, c.name)
 		require.Contains(t, sound, c.name)
-		result(t, clone(p), c.name, sound[c.name])
+		result(t, clone(t, p), c.name, sound[c.name])
 	}
 	require.Len(t, sound, len(names))
 	require.Equal(t, names, listed)
@@ -223,8 +223,8 @@ func TestBrokenArguments(t *testing.T) {
 			if cmd == "processBundle" || cmd == "encrypt" {
 				a = set(a, "", "now", nil)
 			}
-			result(t, clone(p), cmd, unset(a, "", name))
-			result(t, clone(p), cmd, set(a, "", name, nil))
+			result(t, clone(t, p), cmd, unset(a, "", name))
+			result(t, clone(t, p), cmd, set(a, "", name, nil))
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 
 	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/sesame"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
@@ -31,7 +33,7 @@ func newIdentity(p *peer, store string, a *args) (any, error) {
 		IdentityPrivate string `json:"identityPrivate"`
 	}{
 		who.name, who.deviceID, registrationID,
-		hex.EncodeToString(s.identity.Public().Bytes()), hex.EncodeToString(private[:]),
+		hex.EncodeToString(s.identity.Bytes()), hex.EncodeToString(private[:]),
 	}, nil
 }
 
@@ -78,19 +80,24 @@ func makeBundle(s *party, a *args) (any, error) {
 		return nil, err
 	}
 
-	signed, err := newSignedPreKey(signedID, signedPrivate, s.private, created)
+	record := signedPreKey(signedID, signedPrivate, s.private, created)
+	signed, err := x3dh.ParseSignedPreKey(record)
 	if err != nil {
 		return nil, err
 	}
 	var oneTime *x3dh.PreKey
-	if withPreKey {
-		if oneTime, err = newPreKey(id, oneTimePrivate); err != nil {
-			return nil, err
+	err = s.store.Do(func(tx sesame.Tx) error {
+		if err := overwrite(tx, rowSigned(signedID), record); err != nil || !withPreKey {
+			return err
 		}
-	}
-	s.signedPreKeys[signedID] = signed
-	if oneTime != nil {
-		s.preKeys[id] = oneTime
+		record := preKey(id, oneTimePrivate)
+		if oneTime, err = x3dh.ParsePreKey(record); err != nil {
+			return err
+		}
+		return overwrite(tx, rowPreKey(id), record)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return s.publish(signed, oneTime), nil
 }
@@ -100,7 +107,7 @@ func (s *party) publish(signed *x3dh.SignedPreKey, oneTime *x3dh.PreKey) bundle 
 	b := bundle{
 		RegistrationID:        s.registrationID,
 		DeviceID:              s.deviceID,
-		IdentityKey:           hex.EncodeToString(s.identity.Public().Bytes()),
+		IdentityKey:           hex.EncodeToString(s.identity.Bytes()),
 		SignedPreKeyID:        pub.ID,
 		SignedPreKeyPublic:    hex.EncodeToString(pub.Key.Bytes()),
 		SignedPreKeySignature: hex.EncodeToString(pub.Signature[:]),
@@ -148,13 +155,17 @@ func getIdentity(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	var key []byte
-	if k, ok := s.identities[who]; ok {
-		key = k.Bytes()
+	var p *peerRow
+	err := s.store.Do(func(tx sesame.Tx) (err error) {
+		p, err = getPeer(tx, who)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return struct {
 		IdentityKey *string `json:"identityKey"`
-	}{nullHex(key)}, nil
+	}{nullHex(p.identity)}, nil
 }
 
 func saveIdentity(s *party, a *args) (any, error) {
@@ -163,10 +174,18 @@ func saveIdentity(s *party, a *args) (any, error) {
 		return nil, err
 	}
 	change := "NewOrUnchanged"
-	if s.saveIdentity(who, key) {
-		change = "ReplacedExisting"
-	}
+	err := s.store.Do(func(tx sesame.Tx) error {
+		p, err := getPeer(tx, who)
+		if err != nil {
+			return err
+		}
+		if p.identity != nil && !bytes.Equal(p.identity, key.Bytes()) {
+			change = "ReplacedExisting"
+		}
+		p.identity = key.Bytes()
+		return putPeer(tx, who, p)
+	})
 	return struct {
 		Change string `json:"change"`
-	}{change}, nil
+	}{change}, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 func processBundle(s *party, a *args) (any, error) {
@@ -19,14 +20,14 @@ func encrypt(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	message, typ, err := s.encrypt(to, plaintext, now)
+	m, err := s.encrypt(to, plaintext, now)
 	if err != nil {
 		return nil, err
 	}
 	return struct {
 		Type       ratchet.Type `json:"type"`
 		Ciphertext string       `json:"ciphertext"`
-	}{typ, hex.EncodeToString(message)}, nil
+	}{m.Type, hex.EncodeToString(m.Bytes)}, nil
 }
 
 func decrypt(s *party, a *args) (any, error) {
@@ -34,16 +35,10 @@ func decrypt(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	var plaintext []byte
-	var err error
-	switch typ {
-	case uint32(ratchet.Ordinary):
-		plaintext, err = s.decryptOrdinary(from, message)
-	case uint32(ratchet.Initial):
-		plaintext, err = s.decryptInitial(from, message)
-	default:
-		err = badRequest("type %d is neither 2 nor 3", typ)
+	if typ != uint32(ratchet.Ordinary) && typ != uint32(ratchet.Initial) {
+		return nil, badRequest("type %d is neither 2 nor 3", typ)
 	}
+	plaintext, err := s.decrypt(from, ratchet.Type(typ), message)
 	if err != nil {
 		return nil, err
 	}
@@ -57,23 +52,29 @@ func exportSession(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
+	b, err := s.record(with)
+	if err != nil {
+		return nil, err
+	}
 	return struct {
 		Record *string `json:"record"`
-	}{nullHex(s.sessions[with])}, nil
+	}{nullHex(b)}, nil
 }
 
-// importSession takes a record, of which the sessions of the past are only read
-// when they are needed.
+func (s *party) record(with address) (b []byte, err error) {
+	err = s.store.Do(func(tx sesame.Tx) (err error) {
+		b, err = getRecord(tx, with)
+		return err
+	})
+	return b, err
+}
+
 func importSession(s *party, a *args) (any, error) {
 	with, b := a.address("address"), a.bytes("record")
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	if _, err := parseRecord(b, s.family); err != nil {
-		return nil, err
-	}
-	s.sessions[with] = b
-	return none{}, nil
+	return none{}, s.store.Do(func(tx sesame.Tx) error { return putRecord(tx, with, b, s.family) })
 }
 
 func deleteSession(s *party, a *args) (any, error) {
@@ -81,8 +82,7 @@ func deleteSession(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	delete(s.sessions, with)
-	return none{}, nil
+	return none{}, s.store.Do(func(tx sesame.Tx) error { return deleteSessions(tx, with) })
 }
 
 func archiveSession(s *party, a *args) (any, error) {
@@ -90,22 +90,16 @@ func archiveSession(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	if _, ok := s.sessions[with]; !ok {
-		return nil, fail(nameSessionNotFound, "no session to archive")
-	}
-	r, err := s.load(with)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.archive(); err != nil {
-		return nil, err
-	}
-	b, err := r.encode()
-	if err != nil {
-		return nil, err
-	}
-	s.sessions[with] = b
-	return none{}, nil
+	return none{}, s.store.Do(func(tx sesame.Tx) error {
+		p, err := getPeer(tx, with)
+		if err != nil {
+			return err
+		}
+		if len(p.sessions) == 0 {
+			return fail(nameSessionNotFound, "no session to archive")
+		}
+		return s.device.Reset(tx, with.sesame())
+	})
 }
 
 func sessionInfo(s *party, a *args) (any, error) {
@@ -113,14 +107,18 @@ func sessionInfo(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	r, err := s.load(with)
+	b, err := s.record(with)
 	if err != nil {
 		return nil, err
 	}
-	b, ok := s.sessions[with]
+	var known sesame.Peer
+	err = s.store.Do(func(tx sesame.Tx) (err error) {
+		known, err = s.device.Peer(tx, with.sesame())
+		return err
+	})
 	return struct {
 		Exists          bool `json:"exists"`
 		HasCurrentState bool `json:"hasCurrentState"`
 		Size            int  `json:"size"`
-	}{ok, r.current != nil, len(b)}, nil
+	}{b != nil, known.Connected, len(b)}, err
 }

@@ -1,174 +1,113 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/sesame"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// maxUnacknowledged is the age at which a session that the peer never answered
-// is not used any more: its prekeys may be gone.
-const maxUnacknowledged = 30 * 24 * time.Hour
-
-// load returns the record of the sessions with who, an empty one if there is
-// none.
-func (s *party) load(who address) (*record, error) {
-	b, ok := s.sessions[who]
-	if !ok {
-		return &record{family: s.family}, nil
-	}
-	return parseRecord(b, s.family)
-}
-
-// commit stores what a message or a bundle changed, once everything else has
-// gone well.
-func (s *party) commit(who address, identity x3dh.PublicKey, r *record) error {
-	b, err := r.encode()
+// checkTrust trusts an identity key on first use, and from then on no other
+// one, in either direction, until saveIdentity. A device reads what another key
+// writes, and marks it; the protocol refuses it.
+func (s *party) checkTrust(tx sesame.Tx, who address, key x3dh.PublicKey) error {
+	known, err := s.device.Peer(tx, who.sesame())
 	if err != nil {
 		return err
 	}
-	s.sessions[who] = b
-	s.saveIdentity(who, identity)
+	if known.Identity != (x3dh.PublicKey{}) && known.Identity != key {
+		return untrusted(who)
+	}
 	return nil
+}
+
+func untrusted(who address) error {
+	return fail(nameUntrustedIdentity, "%.40q, device %d, has another identity key than before", who.name, who.deviceID)
 }
 
 // startSession makes a session from a bundle. Trust comes before the
 // signature, so that the caller hears first of what a user has to decide.
 func (s *party) startSession(with address, i x3dh.BundleInfo, now time.Time) error {
-	if err := s.checkTrust(with, i.IdentityKey); err != nil {
-		return err
-	}
-	b, err := x3dh.NewBundle(i)
-	if err != nil {
-		return fail(nameSignatureValidationFailed, "%v", err)
-	}
-	r, err := s.load(with)
-	if err != nil {
-		return err
-	}
-	agreement, err := x3dh.Initiate(s.identity, b)
-	if err != nil {
-		return fail(nameInvalidKeyAgreement, "%v", err)
-	}
-	session, err := ratchet.New(agreement, s.config(now))
-	if err != nil {
-		return fail(nameInvalidKeyAgreement, "%v", err)
-	}
-	if err := r.start(session); err != nil {
-		return err
-	}
-	return s.commit(with, i.IdentityKey, r)
-}
-
-func (s *party) config(now time.Time) ratchet.Config {
-	return ratchet.Config{Family: s.family, RegistrationID: s.registrationID, Created: now}
+	s.now = now
+	return s.store.Do(func(tx sesame.Tx) error {
+		if err := s.checkTrust(tx, with, i.IdentityKey); err != nil {
+			return err
+		}
+		b, err := x3dh.NewBundle(i)
+		if err != nil {
+			return fail(nameSignatureValidationFailed, "%v", err)
+		}
+		if err := s.device.Start(tx, with.sesame(), b); err != nil {
+			return fail(nameInvalidKeyAgreement, "%v", err)
+		}
+		return nil
+	})
 }
 
 // encrypt encrypts in the current session.
-func (s *party) encrypt(to address, plaintext []byte, now time.Time) ([]byte, ratchet.Type, error) {
-	r, err := s.load(to)
-	if err != nil {
-		return nil, 0, err
-	}
-	if r.current == nil {
-		return nil, 0, fail(nameSessionNotFound, "no current session")
-	}
-	if since, ok := r.current.Unacknowledged(); ok && since.Add(maxUnacknowledged).Before(now) {
-		return nil, 0, fail(nameSessionNotFound, "the session was not answered in 30 days")
-	}
-	identity := r.current.RemoteIdentity()
-	if err := s.checkTrust(to, identity); err != nil {
-		return nil, 0, err
-	}
-	message, typ, err := r.current.Encrypt(nil, plaintext)
-	if err != nil {
-		return nil, 0, messageError(err)
-	}
-	return message, typ, s.commit(to, identity, r)
-}
-
-// decryptOrdinary decrypts a SignalMessage in whichever session it belongs to.
-// That session says who wrote it, so trust comes after.
-func (s *party) decryptOrdinary(from address, message []byte) ([]byte, error) {
-	if _, err := parseSignalMessage(message); err != nil {
-		return nil, err
-	}
-	if _, ok := s.sessions[from]; !ok {
-		return nil, fail(nameSessionNotFound, "no session with %.40q, device %d", from.name, from.deviceID)
-	}
-	r, err := s.load(from)
-	if err != nil {
-		return nil, err
-	}
-	plaintext, err := r.decrypt(message)
-	if err != nil {
-		return nil, err
-	}
-	identity := r.current.RemoteIdentity()
-	if err := s.checkTrust(from, identity); err != nil {
-		return nil, err
-	}
-	return plaintext, s.commit(from, identity, r)
-}
-
-// decryptInitial decrypts a PreKeySignalMessage: in the session that it
-// belongs to, or in a new one, which replaces the current session. Only a
-// message that opens takes the one-time prekey away and makes its sender known.
-func (s *party) decryptInitial(from address, b []byte) ([]byte, error) {
-	m, err := parsePreKeySignalMessage(b)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkTrust(from, m.IdentityKey); err != nil {
-		return nil, err
-	}
-	r, err := s.load(from)
-	if err != nil {
-		return nil, err
-	}
-	known, err := r.promoteMatching(m)
-	if err != nil {
-		return nil, err
-	}
-	var plaintext []byte
-	if known {
-		plaintext, err = r.current.DecryptInitial(nil, m)
-		err = messageError(err)
-	} else {
-		plaintext, err = s.accept(r, m)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := s.commit(from, m.IdentityKey, r); err != nil {
-		return nil, err
-	}
-	if !known && m.OneTimePreKeyID != nil {
-		delete(s.preKeys, *m.OneTimePreKeyID)
-	}
-	return plaintext, nil
-}
-
-// accept makes a session of an initial message and starts it in r.
-func (s *party) accept(r *record, m *x3dh.InitialMessage) ([]byte, error) {
-	signed, ok := s.signedPreKeys[m.SignedPreKeyID]
-	if !ok {
-		return nil, fail(nameInvalidSignedPreKeyID, "no signed prekey %d", m.SignedPreKeyID)
-	}
-	var oneTime *x3dh.PreKey
-	if id := m.OneTimePreKeyID; id != nil {
-		if oneTime, ok = s.preKeys[*id]; !ok {
-			return nil, fail(nameInvalidPreKeyID, "no one-time prekey %d", *id)
+func (s *party) encrypt(to address, plaintext []byte, now time.Time) (m sesame.Message, err error) {
+	s.now = now
+	err = s.store.Do(func(tx sesame.Tx) error {
+		messages, err := s.device.Encrypt(tx, plaintext, to.sesame())
+		if err != nil {
+			return err
 		}
+		m = messages[0]
+		switch {
+		case errors.Is(m.Err, sesame.ErrNoSession):
+			return fail(nameSessionNotFound, "no current session, or one that was not answered in 30 days")
+		case errors.Is(m.Err, sesame.ErrIdentityChanged):
+			return untrusted(to)
+		}
+		return m.Err
+	})
+	return m, err
+}
+
+// decrypt decrypts a message in whichever session it belongs to, and makes one
+// of a PreKey message that belongs to none. It has no clock: the prekeys of a
+// test do not grow old.
+func (s *party) decrypt(from address, typ ratchet.Type, message []byte) (plaintext []byte, err error) {
+	s.now = time.Time{}
+	err = s.store.Do(func(tx sesame.Tx) error {
+		var initial *x3dh.InitialMessage
+		var err error
+		if typ == ratchet.Ordinary {
+			_, err = parseSignalMessage(message)
+		} else if initial, err = parsePreKeySignalMessage(message); err == nil {
+			err = s.checkTrust(tx, from, initial.IdentityKey)
+		}
+		if err != nil {
+			return err
+		}
+		r, err := s.device.Decrypt(tx, from.sesame(), typ, message)
+		switch {
+		case err != nil:
+			return err
+		case errors.Is(r.Err, sesame.ErrUnknownPreKey):
+			return unknownPreKey(tx, initial)
+		case r.Err != nil:
+			return verdictError(r.Err)
+		case r.IdentityChanged:
+			return untrusted(from)
+		}
+		plaintext = r.Plaintext
+		return nil
+	})
+	return plaintext, err
+}
+
+// unknownPreKey tells which prekey of a message is gone: a device has one
+// verdict for both, the protocol two names.
+func unknownPreKey(tx sesame.Tx, m *x3dh.InitialMessage) error {
+	_, rev, err := tx.Get(rowSigned(m.SignedPreKeyID))
+	switch {
+	case err != nil:
+		return err
+	case rev == 0:
+		return fail(nameInvalidSignedPreKeyID, "no signed prekey %d", m.SignedPreKeyID)
 	}
-	acceptance, err := x3dh.Respond(s.identity, m, signed, oneTime)
-	if err != nil {
-		return nil, messageError(err)
-	}
-	session, plaintext, err := ratchet.Accept(nil, acceptance, s.config(time.Time{}))
-	if err != nil {
-		return nil, messageError(err)
-	}
-	return plaintext, r.start(session)
+	return fail(nameInvalidPreKeyID, "no such one-time prekey")
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/wire"
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/sesame"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
@@ -28,7 +29,7 @@ func (l *letter) bytes() []byte { return unhex(l.to.t, l.ciphertext) }
 func (d *device) record(other *device) *record {
 	d.t.Helper()
 	b := unhex(d.t, d.ok("exportSession", m{"address": other.address})["record"].(string))
-	r, err := parseRecord(b, ratchet.Signal)
+	r, err := parseRecord(b)
 	require.NoError(d.t, err)
 	return r
 }
@@ -122,14 +123,14 @@ func TestOneTimePreKey(t *testing.T) {
 	bob.ok("deleteSession", m{"address": alice.address})
 	first.refused("InvalidPreKeyId")
 
-	// Without one, the message can be replayed to a receiver that forgot it.
+	// Without one, the message is refused by a receiver that forgot its session.
 	bob.ok("deleteSession", m{"address": alice.address})
 	alice.start(bob, m{"preKey": false, "signedPreKeyId": 6})
 	third := alice.send(bob, "third")
 	third.arrives()
 	third.refused("DuplicatedMessage")
 	bob.ok("deleteSession", m{"address": alice.address})
-	third.arrives()
+	third.refused("DuplicatedMessage")
 
 	alice.ok("processBundle", m{"address": bob.address, "bundle": bob.ok("makeBundle", m{"signedPreKeyId": 7})})
 	lost := alice.send(bob, "to a bundle that is gone")
@@ -162,9 +163,7 @@ func (d *device) names(other *device) (names []string) {
 	d.t.Helper()
 	r := d.record(other)
 	if r.current != nil {
-		b, err := r.current.AppendBinary(nil)
-		require.NoError(d.t, err)
-		names = append(names, baseKey(d.t, b))
+		names = append(names, baseKey(d.t, r.current))
 	}
 	for _, b := range r.archived {
 		names = append(names, baseKey(d.t, b))
@@ -215,6 +214,11 @@ func TestArchivedSessions(t *testing.T) {
 	alice.send(bob, "in the fifth").arrives()
 	fourth.arrives()
 	require.Equal(t, s4, bob.names(alice)[0])
+	alice.ok("archiveSession", m{"address": bob.address})
+	s, err := ratchet.ParseSession(alice.record(bob).archived[0], ratchet.Signal)
+	require.NoError(t, err)
+	_, pending := s.Unacknowledged()
+	require.False(t, pending)
 	bob.ok("archiveSession", m{"address": alice.address})
 	require.Equal(t, false, bob.ok("sessionInfo", m{"address": alice.address})["hasCurrentState"])
 	bob.fails("SessionNotFound", "encrypt", m{"address": alice.address, "plaintext": ""})
@@ -249,11 +253,11 @@ func TestRepeatedInitialMessage(t *testing.T) {
 func TestArchiveLimit(t *testing.T) {
 	alice, bob := newPair(t, ratchet.Signal, ratchet.Signal)
 	var names []string
-	for range maxArchived + 3 {
+	for range sesame.MaxArchivedSessions + 3 {
 		alice.start(bob, nil)
 		names = append([]string{alice.names(bob)[0]}, names...)
 	}
-	require.Equal(t, names[:maxArchived+1], alice.names(bob))
+	require.Equal(t, names[:sesame.MaxArchivedSessions+1], alice.names(bob))
 }
 
 // TestSimultaneousInitiation: both start at the same time; every message
@@ -511,51 +515,49 @@ func TestImportSession(t *testing.T) {
 	alice.send(bob, "").arrives()
 	late := alice.send(bob, "late")
 	alice.send(bob, "").arrives()
-	record := bob.ok("exportSession", m{"address": alice.address})["record"].(string)
+	exported := bob.ok("exportSession", m{"address": alice.address})["record"].(string)
 
 	moved := newDevice(newClient(t, ratchet.Signal), "moved", m{
 		"name": bob.address["name"], "deviceId": bob.address["deviceId"], "identityPrivate": bob.me["identityPrivate"],
 	})
 	for _, bad := range []string{
-		"00", "0a00", "0a02ffff", record[2:], record[:len(record)-2], record + "0a", record + "0a00",
-		"0a047a0201027a", record + "0a" + record[2:],
+		"00", "0a00", "0a02ffff", exported[2:], exported[:len(exported)-2], exported + "0a", exported + "0a00",
+		"0a047a0201027a", exported + "0a" + exported[2:],
 	} {
 		moved.fails("InvalidProtobufEncoding", "importSession", m{"address": alice.address, "record": bad})
 	}
-	moved.ok("importSession", m{"address": alice.address, "record": record})
-	require.Equal(t, m{"record": record}, moved.ok("exportSession", m{"address": alice.address}))
+	moved.ok("importSession", m{"address": alice.address, "record": exported})
+	require.Equal(t, m{"record": exported}, moved.ok("exportSession", m{"address": alice.address}))
 	late.to = moved
 	late.arrives()
 	reply := moved.send(alice, "from elsewhere")
 	reply.arrives()
 
-	// Sessions of the past are read when they are tried: one that cannot be read
-	// is passed over for a message, and stands in the way of a new session.
+	// With the session of the past, which a late message makes current again.
 	late = alice.send(moved, "later still")
 	alice.ok("archiveSession", m{"address": bob.address})
 	alice.start(moved, nil)
-	anew := alice.send(moved, "anew")
-	corrupt := moved.record(alice)
-	require.NoError(t, corrupt.archive())
-	corrupt.archived = append([][]byte{{0xff}}, corrupt.archived...)
-	b, err := corrupt.encode()
-	require.NoError(t, err)
-	moved.ok("importSession", m{"address": alice.address, "record": fmt.Sprintf("%x", b)})
-	anew.refused("InvalidMessage")
+	alice.send(moved, "anew").arrives()
+	names := moved.names(alice)
+	require.Len(t, names, 2)
+	r := moved.record(alice)
+	moved.ok("importSession", m{"address": alice.address, "record": hex.EncodeToString(r.encode())})
 	late.arrives()
-	require.Equal(t, [][]byte{{0xff}}, moved.record(alice).archived)
+	require.Equal(t, []string{names[1], names[0]}, moved.names(alice))
 
-	// One of another version cannot be the session of a message, so it does not.
-	corrupt.archived[0] = []byte{0x08, 4}
-	b, err = corrupt.encode()
-	require.NoError(t, err)
-	moved.ok("importSession", m{"address": alice.address, "record": fmt.Sprintf("%x", b)})
-	anew.arrives()
+	// Every session is read: one that cannot be, is there twice, of another
+	// version or one too many is refused.
+	for _, bad := range [][]byte{{0xff}, {}, {0x08, 4}, r.current} {
+		broken := &record{r.current, append([][]byte{bad}, r.archived...)}
+		moved.fails("InvalidProtobufEncoding", "importSession", m{"address": alice.address, "record": hex.EncodeToString(broken.encode())})
+	}
 
+	// A record of no sessions leaves none, and is none.
 	moved.ok("importSession", m{"address": alice.address, "record": ""})
-	moved.ok("archiveSession", m{"address": alice.address})
-	require.Equal(t, m{"record": ""}, moved.ok("exportSession", m{"address": alice.address}))
+	require.Equal(t, m{"record": nil}, moved.ok("exportSession", m{"address": alice.address}))
+	require.Equal(t, alice.me["identityPublic"], moved.ok("getIdentity", m{"address": alice.address})["identityKey"])
+	moved.fails("SessionNotFound", "archiveSession", m{"address": alice.address})
 	reply = alice.send(moved, "x")
 	reply.typ, reply.ciphertext = 2, late.ciphertext
-	reply.refused("InvalidMessage")
+	reply.refused("SessionNotFound")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/sesame"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
@@ -66,6 +67,17 @@ func messageError(err error) error {
 		return fail(nameInvalidProtobufEncoding, "%v", err)
 	}
 	return fail(nameInvalidMessage, "%v", err)
+}
+
+// verdictError names what a device says about a message.
+func verdictError(err error) error {
+	switch {
+	case errors.Is(err, sesame.ErrDuplicate):
+		return fail(nameDuplicatedMessage, "%v", err)
+	case errors.Is(err, sesame.ErrNoSession):
+		return fail(nameSessionNotFound, "%v", err)
+	}
+	return messageError(err)
 }
 
 // recordError names what is wrong with a session record.

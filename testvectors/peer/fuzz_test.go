@@ -25,7 +25,7 @@ func FuzzLines(f *testing.F) {
 		a["id"], a["cmd"] = 1, cmd
 		b, err := json.Marshal(a)
 		require.NoError(f, err)
-		require.True(f, clone(world).answer(b).OK, "%s", b)
+		require.True(f, clone(f, world).answer(b).OK, "%s", b)
 		f.Add(b)
 		f.Add(append(b[:len(b)/2], '\n'))
 		all = append(append(all, b...), '\n')
@@ -38,7 +38,7 @@ func FuzzLines(f *testing.F) {
 	}
 
 	f.Fuzz(func(t *testing.T, in []byte) {
-		p := clone(world)
+		p := clone(t, world)
 		before := dump(t, p)
 		for line := range bytes.Lines(in) {
 			a := p.answer(bytes.TrimSuffix(line, []byte("\n")))

@@ -10,9 +10,10 @@
 // hands out private keys, and takes them as arguments.
 //
 // Where the code of each idea is: one line in and one out, here; arguments in
-// args.go; the names of errors in errors.go; what a party stores in store.go;
-// sessions of the past in sessions.go; who may write to whom, and what is
-// stored when, in conversation.go; the commands in commands*.go.
+// args.go; the names of errors in errors.go; a party, which is a device of
+// package sesame, in store.go; what the protocol asks for and a device does not
+// offer in rows.go; sending and receiving in conversation.go; the commands in
+// commands*.go.
 package main
 
 import (

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // m is a JSON object.
@@ -184,34 +185,47 @@ func unhex(t *testing.T, s any) []byte {
 func dump(t testing.TB, p *peer) string {
 	t.Helper()
 	var out bytes.Buffer
-	record := func(r interface {
-		AppendBinary([]byte) ([]byte, error)
-	}) []byte {
-		b, err := r.AppendBinary(nil)
-		require.NoError(t, err)
-		return b
-	}
 	for _, store := range slices.Sorted(maps.Keys(p.parties)) {
 		s := p.parties[store]
-		fmt.Fprintf(&out, "%q %v %d %x %x\n", store, s.address, s.registrationID, s.private, record(s.identity))
-		for _, id := range slices.Sorted(maps.Keys(s.preKeys)) {
-			fmt.Fprintf(&out, "%d %x\n", id, record(s.preKeys[id]))
-		}
-		for _, id := range slices.Sorted(maps.Keys(s.signedPreKeys)) {
-			fmt.Fprintf(&out, "%d %x\n", id, record(s.signedPreKeys[id]))
-		}
-		fmt.Fprintln(&out, s.identities, s.sessions) // fmt sorts the keys
+		fmt.Fprintf(&out, "%q %v %d %x %v\n", store, s.address, s.registrationID, s.private, s.identity)
+		eachRow(t, s, func(key string, value []byte) error {
+			fmt.Fprintf(&out, "%s %x\n", key, value)
+			return nil
+		})
 	}
 	return out.String()
 }
 
-// clone is a peer with stores of its own; what is in them is immutable.
-func clone(p *peer) *peer {
+func eachRow(t testing.TB, s *party, f func(key string, value []byte) error) {
+	t.Helper()
+	require.NoError(t, s.store.Do(func(tx sesame.Tx) error {
+		for key, err := range tx.Scan("") {
+			if err != nil {
+				return err
+			}
+			value, _, err := tx.Get(key)
+			if err == nil {
+				err = f(key, value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// clone is a peer with stores of its own.
+func clone(t testing.TB, p *peer) *peer {
 	c := newPeer(p.family)
 	for store, s := range p.parties {
 		d := *s
-		d.preKeys, d.signedPreKeys = maps.Clone(s.preKeys), maps.Clone(s.signedPreKeys)
-		d.identities, d.sessions = maps.Clone(s.identities), maps.Clone(s.sessions)
+		d.store = new(sesame.Memory)
+		require.NoError(t, d.store.Do(func(tx sesame.Tx) error {
+			eachRow(t, s, func(key string, value []byte) error { return tx.Put(key, value, 0) })
+			return nil
+		}))
+		require.NoError(t, d.open())
 		c.parties[store] = &d
 	}
 	return c
