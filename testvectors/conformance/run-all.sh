@@ -22,11 +22,12 @@ fi
 
 (cd ../.. && go build -o "$here/sotto-peer" ./testvectors/peer) || exit 2
 T="$here/sotto-peer" W="$here/sotto-peer --family whatsapp"
-for m in talk simultaneous reset; do
+for m in talk simultaneous reset archived; do
 	drive "$T" "$T" --mode $m
 	drive "$S" "$T" --mode $m
+	drive "$S" "$W" --mode $m
 done
-for m in talk simultaneous reset; do drive "$S" "$W" --mode $m; done
+drive "$S" "$T" --mode skipped --schedules 2 # 20 s each
 drive "$W" "$M"
 drive "$T" "$M"
 cross "$S" "$T"; cross "$T" "$T"; cross "$S" "$W"; cross "$M" "$W"

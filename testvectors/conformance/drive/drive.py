@@ -8,6 +8,8 @@ Modes
                 across turns, bit flips, empty and large plaintexts, repeated PreKey messages, long jumps.
   simultaneous  both initiate at once; every message decrypts and both sides converge on one session.
   reset         as simultaneous, and now and then a side archives its session and starts anew from a fresh bundle.
+  archived      up to 41 sessions one after the other, of each some messages held back; at the end all of them arrive.
+  skipped       2,000 skipped keys each way, all of which are used, before and after the next turn; and one more, which is not.
   group         sender keys: loss, reordering, duplicates, flips, both ways (same sender-key format on both sides).
 
 The schedule depends on --seed and its number alone: --only N runs one again. The keys the peers draw are their own.
@@ -18,6 +20,8 @@ from peerlib import Mismatch, Msg, Peer, Refused, base_keys, fields
 
 CHAINS = 5          # receiver chains that both families keep
 MAX_SKIP = 1900     # in one chain; the WhatsApp family stops at 2000
+SKIPPED = 2000      # keys that are kept of one chain
+ARCHIVED = 40       # sessions that are kept beside the current one
 
 
 def check(cond, text, *a):
@@ -385,7 +389,10 @@ class Run:
             settle(True)
             expire()
         settle(False)
-        # Quiesce: within ten exchanges both hold the same session.
+        self.quiesce(rng, p)
+
+    def quiesce(self, rng, p):
+        """Within ten exchanges both hold the same session."""
         for n in range(10):
             types = []
             for f, g in ((p[0], p[1]), (p[1], p[0])):
@@ -398,6 +405,78 @@ class Run:
                 self.stats["converged after %d" % (n + 1)] += 1
                 return
         raise Mismatch(f"no convergence: types {types}, same base key {same}")
+
+    # ---- archived ----
+    def archived(self, rng):
+        p = [Side(self.a, rng, "a", self.first_prekey_id), Side(self.b, rng, "b", self.first_prekey_id)]
+        held = []
+
+        def post(f, g, hold):
+            m = self.send(rng, f, g)
+            if rng.random() < hold:
+                held.append(m)
+                return False
+            self.good(m)
+            return True
+
+        sessions = rng.choice([ARCHIVED + 1, rng.randint(2, 12), rng.randint(2, ARCHIVED)])
+        for k in range(sessions):
+            f, g = rng.sample(p, 2)
+            self.note("session", k, "by", f.peer.label)
+            if rng.random() < .5 and f("sessionInfo", address=g.address)["exists"]:
+                f("archiveSession", address=g.address)
+            f("processBundle", address=g.address, bundle=g.bundle(rng.random() < .6))
+            known = [post(f, g, .4) for _ in range(rng.randint(1, 4))]
+            if not any(known) and rng.random() < .85:
+                known = [post(f, g, 0)]
+            if any(known):   # one turn each way at most: no chain expires
+                for _ in range(rng.randint(0, 3)):
+                    post(g, f, .4)
+                for _ in range(rng.randint(0, 3)):
+                    post(f, g, .4)
+        self.stats["sessions"] += sessions
+        self.stats["most sessions"] = max(self.stats["most sessions"], sessions)
+        self.stats["late"] += len(held)
+        for m in rng.sample(held, len(held)):
+            if rng.random() < .1:
+                bad, how = self.damage(rng, m, m.to.peer)
+                self.refused(m, bad, "damaged: " + how)
+                self.stats["damaged"] += 1
+            self.good(m, "late")
+            if rng.random() < .2:
+                self.refused(m, m.raw, "duplicate", "DuplicatedMessage")
+                self.stats["duplicates"] += 1
+        self.quiesce(rng, p)
+
+    # ---- skipped ----
+    def skipped(self, rng):
+        x, y = (self.a, self.b) if rng.random() < .5 else (self.b, self.a)
+        s, t = Side(x, rng, "init", self.first_prekey_id), Side(y, rng, "resp", self.first_prekey_id)
+        s("processBundle", address=t.address, bundle=t.bundle(rng.random() < .6))
+        talk = rng.randint(0, 3)
+        for _ in range(1 + talk):
+            for f, g in ((s, t), (t, s)):
+                self.good(self.send(rng, f, g))
+        for f, g in ((s, t), (t, s)):
+            over = rng.randint(0, 3)   # keys beyond the limit: the oldest go
+            burst = [self.send(rng, f, g, rng.randbytes(rng.randint(0, 40))) for _ in range(over + SKIPPED + 1)]
+            self.good(burst[-1], "jump to")
+            for m in burst[:over]:
+                self.refused(m, m.raw, "over the limit", "DuplicatedMessage")
+                self.stats["evicted"] += 1
+            rest = rng.sample(burst[over:-1], SKIPPED)
+            half = rng.randint(0, SKIPPED)
+            for m in rest[:half]:
+                self.good(m, "from the gap")
+            for a, b in ((g, f), (f, g)):   # the keys outlive a turn
+                self.good(self.send(rng, a, b))
+            for m in rest[half:]:
+                self.good(m, "from the gap, a turn later")
+            for m in rng.sample(burst[over:], 20):
+                self.refused(m, m.raw, "duplicate", "DuplicatedMessage")
+                self.stats["duplicates"] += 1
+            self.stats["skipped and read"] += SKIPPED
+        self.good(self.send(rng, t, s))
 
     # ---- group ----
     def group(self, rng):
@@ -486,8 +565,8 @@ class Run:
         self.b.log.clear()
         if self.opt.mode == "talk":
             self.talk(rng)
-        elif self.opt.mode == "group":
-            self.group(rng)
+        elif self.opt.mode in ("group", "archived", "skipped"):
+            getattr(self, self.opt.mode)(rng)
         else:
             self.tangle(rng, self.opt.mode == "reset")
 
@@ -498,7 +577,7 @@ def main():
     ap.add_argument("--b", required=True, help="command of peer B")
     ap.add_argument("--seed", default="1")
     ap.add_argument("--schedules", type=int, default=100)
-    ap.add_argument("--mode", choices=["talk", "simultaneous", "reset", "group"], default="talk")
+    ap.add_argument("--mode", choices=["talk", "simultaneous", "reset", "archived", "skipped", "group"], default="talk")
     ap.add_argument("--steps", type=int, default=60, help="most actions in a schedule")
     ap.add_argument("--jumps", type=float, default=.03, help="share of schedules with a jump of up to %d messages" % MAX_SKIP)
     ap.add_argument("--no-records", dest="records", action="store_false", help="do not compare stored records around refused messages")
@@ -512,7 +591,7 @@ def main():
     try:
         a, b = Peer(opt.a, "A"), Peer(opt.b, "B")
         run = Run(opt, a, b)
-        if (a.mau or b.mau) and opt.mode in ("simultaneous", "reset") and not opt.force:
+        if (a.mau or b.mau) and opt.mode in ("simultaneous", "reset", "archived") and not opt.force:
             sys.exit("go.mau.fi/libsignal loses messages with two sessions (peers.md section 4, mau 1 and 4); --force to see it")
         run.probe()
         for i in ([opt.only] if opt.only is not None else range(opt.schedules)):
