@@ -483,3 +483,17 @@ func TestResetForgetsThePendingPreKey(t *testing.T) {
 		return err
 	})
 }
+
+// New devices come by user and then by number, however a map lists them.
+func TestRepairIsInOrder(t *testing.T) {
+	alice := newApp(t, "alice", 1, &clock{start})
+	m := Mismatch{Missing: map[Address]uint32{}}
+	var want []Message
+	for _, user := range []string{"bob", "carol"} {
+		for device := range uint32(12) {
+			want = append(want, Message{To: Address{user, device}, Err: ErrNoSession})
+			m.Missing[Address{user, device}] = device
+		}
+	}
+	require.Equal(t, want, alice.repair("hello", nil, m))
+}
