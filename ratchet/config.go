@@ -31,6 +31,10 @@ type Type uint8
 const (
 	Ordinary Type = 2 // SignalMessage: for Session.Decrypt
 	Initial  Type = 3 // PreKeySignalMessage: for x3dh.ParseInitialMessage
+
+	// PlaintextContent is the type of a retry request: for package sesame. It is
+	// not encrypted, and no session takes it.
+	PlaintextContent Type = 8
 )
 
 // Config is what a new session needs beside the agreement.

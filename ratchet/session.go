@@ -286,6 +286,16 @@ func (s *Session) BaseKey() x3dh.PublicKey {
 	return publicKey(encode(st.baseKey))
 }
 
+// RatchetKey returns our ratchet key, under which messages are written now; the
+// zero key if s is uninitialized.
+func (s *Session) RatchetKey() x3dh.PublicKey {
+	st := s.load()
+	if st == nil {
+		return x3dh.PublicKey{}
+	}
+	return publicKey(encode(st.sending.public))
+}
+
 // RemoteIdentity returns the identity key of the peer, the zero key if s is
 // uninitialized.
 func (s *Session) RemoteIdentity() x3dh.PublicKey {

@@ -44,6 +44,10 @@ func TestInitialMessagesUntilTheFirstAnswer(t *testing.T) {
 			require.Equal(t, number(2), string(plaintext))
 			require.Equal(t, a.identity.Public(), bob.RemoteIdentity())
 			require.Equal(t, uint32(1234), bob.RemoteRegistrationID())
+			inner, err := ParseMessage(first.Message)
+			require.NoError(t, err)
+			require.Equal(t, inner.RatchetKey, alice.RatchetKey())
+			require.NotEqual(t, inner.RatchetKey, bob.RatchetKey())
 			for _, i := range []int{0, 1} {
 				m, err := x3dh.ParseInitialMessage(messages[i])
 				require.NoError(t, err)
@@ -180,6 +184,7 @@ func TestZeroValues(t *testing.T) {
 		require.ErrorIs(t, s.Archive(), ErrUninitialized)
 		require.False(t, s.Matches(m))
 		require.Zero(t, s.RemoteIdentity())
+		require.Zero(t, s.RatchetKey())
 		require.Zero(t, s.RemoteRegistrationID())
 		_, ok := s.Unacknowledged()
 		require.False(t, ok)
