@@ -26,6 +26,9 @@ type Result struct {
 	// Err says why there is no plaintext: [ErrDuplicate], [ErrUndecryptable],
 	// [ErrNoSession], [ErrUnknownPreKey], [ErrAddress].
 	Err error
+
+	typ     ratchet.Type // for RetryRequest
+	message []byte
 }
 
 // Decrypt decrypts a message of the type that came with it. It tries the
@@ -37,7 +40,7 @@ type Result struct {
 // An error is the transaction's, or [ErrCorrupt], and means: roll back, and do
 // not acknowledge. What is wrong with the message is in [Result].Err.
 func (d *Device) Decrypt(tx Tx, from Address, typ ratchet.Type, message []byte) (*Result, error) {
-	r := &Result{From: from}
+	r := &Result{From: from, typ: typ, message: message}
 	if !from.valid() {
 		r.Err = ErrAddress
 		return r, nil

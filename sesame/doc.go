@@ -18,6 +18,10 @@
 // yields, own ones included. When the server refuses the message because it knows
 // others, [Device.Repair] makes the difference and keeps the rest.
 //
+// For messages that do not decrypt: write with [Device.EncryptLogged] instead,
+// call [Device.RetryRequest] after each Decrypt, and [Device.HandleRetry] with
+// messages of type ratchet.PlaintextContent. All counts and limits are in rows.
+//
 // # Persistence
 //
 // Two rules carry everything. An error means: roll back, and do not

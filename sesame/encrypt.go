@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/x3dh"
 )
 
 // UnacknowledgedAge is the age at which a session that the peer never answered
@@ -22,10 +23,16 @@ type Message struct {
 	// message. A server that has another one refuses the message: [Device.Repair].
 	RegistrationID uint32
 
+	// Timestamp is that of [Device.EncryptLogged], also when the message is
+	// encrypted again; 0 for all others. It travels beside the message.
+	Timestamp uint64
+
 	// Err says why there is none: [ErrNoSession], [ErrIdentityChanged],
-	// [ErrAddress], [ErrCorrupt]. The messages for other devices are good all
-	// the same.
+	// [ErrAddress], [ErrCorrupt]; [ErrRetryRefused] of [Device.HandleRetry]. The
+	// messages for other devices are good all the same.
 	Err error
+
+	identity x3dh.PublicKey // that it is encrypted for
 }
 
 // Encrypt encrypts one plaintext for each of a set of devices. The result has
@@ -94,5 +101,6 @@ func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error
 		return m, err
 	}
 	m.RegistrationID = s.RemoteRegistrationID()
+	m.identity = p.identity
 	return m, put(tx, rowSession(to, p.current()), s, rev)
 }

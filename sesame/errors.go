@@ -28,6 +28,10 @@ var (
 	// that there is not.
 	ErrConfig = errors.New("sesame: unusable configuration")
 
+	// ErrTimestamp: the caller's bug: another plaintext was logged under that
+	// timestamp in the last 14 days. Roll back and take another timestamp.
+	ErrTimestamp = errors.New("sesame: timestamp names another message")
+
 	// ErrCorrupt: a row of the database does not make sense. Roll back and do
 	// not acknowledge. Restore the database, or, if it is a session's or a
 	// peer's, Forget that device. In [Message].Err it is about the rows of that
@@ -43,7 +47,8 @@ var (
 
 	// ErrUndecryptable: no session opens the message: it was altered, is not
 	// from that device, or belongs to a session that is lost. It wraps the
-	// reason. Acknowledge it, and tell the user that a message is missing.
+	// reason. Acknowledge it, ask for it with RetryRequest, and tell the user
+	// that a message is missing.
 	ErrUndecryptable = errors.New("sesame: message does not decrypt")
 
 	// ErrUnknownPreKey: an initial message to a prekey that is gone. As
@@ -57,6 +62,10 @@ var (
 	// ErrIdentityChanged: the device shows an identity key that is not the
 	// trusted one. Ask the user, then Confirm.
 	ErrIdentityChanged = errors.New("sesame: identity key waits for confirmation")
+
+	// ErrRetryRefused: a retry request that nothing is sent for. It wraps the
+	// reason. Acknowledge and drop it; do not answer.
+	ErrRetryRefused = errors.New("sesame: retry request refused")
 
 	// ErrAddress: not an address: no user, one of over 256 bytes, or a device
 	// number over 127.

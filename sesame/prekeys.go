@@ -34,8 +34,9 @@ type Publication struct {
 // upload: else the private halves may be lost, and every message to them with
 // them. Call it once a day and whenever the server says that it runs low.
 //
-// It deletes signed prekeys that are over 30 days old and not the newest. No
-// ID is ever given out twice. Errors: those of the transaction, [ErrCorrupt],
+// It deletes signed prekeys that are over 30 days old and not the newest, and
+// what is over 14 days old in the log of [Device.EncryptLogged]. No ID is ever
+// given out twice. Errors: those of the transaction, [ErrCorrupt],
 // x3dh.ErrPreKeyID when all IDs are used up.
 func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 	l, rev, err := d.local(tx)
@@ -44,6 +45,9 @@ func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 	}
 	p := &Publication{RegistrationID: l.registrationID, IdentityKey: l.identity.Public()}
 	if p.SignedPreKey, err = d.signedPreKey(tx, l); err != nil {
+		return nil, err
+	}
+	if err := d.pruneRetries(tx); err != nil {
 		return nil, err
 	}
 	n := min(max(PreKeyBatch-remaining, 0), PreKeyBatch)

@@ -16,11 +16,15 @@ const (
 	rowsAccepted = prefix + "accept/"  // by signed prekey ID and base key: empty
 	rowsPeer     = prefix + "peer/"    // by address: peerRecord
 	rowsSession  = prefix + "session/" // by address and base key: ratchet.Session
+	rowsRetry    = prefix + "retry/"   // by address: retryRecord
+	rowsSent     = prefix + "sent/"    // by timestamp: sentRecord
 )
 
 func rowPreKey(id uint32) string { return fmt.Sprintf("%s%08x", rowsPreKey, id) }
 func rowSigned(id uint32) string { return fmt.Sprintf("%s%08x", rowsSigned, id) }
 func rowPeer(a Address) string   { return rowsPeer + a.key() }
+func rowRetry(a Address) string  { return rowsRetry + a.key() }
+func rowSent(t uint64) string    { return fmt.Sprintf("%s%016x", rowsSent, t) }
 
 func rowSession(a Address, base x3dh.PublicKey) string {
 	return rowsSessionOf(a) + hex.EncodeToString(base.Bytes()[1:])

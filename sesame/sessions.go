@@ -114,9 +114,10 @@ func (d *Device) Reset(tx Tx, a Address) error {
 }
 
 // Forget deletes all sessions with a device and all that is known of it, its
-// identity key too, whether the rows make sense or not. Call it when the device
-// was removed from its account. A server's word is not enough: the next key
-// under that address would be trusted as if it were the first.
+// identity key too, whether the rows make sense or not, and takes it out of the
+// log of [Device.EncryptLogged]. Call it when the device was removed from its
+// account. A server's word is not enough: the next key under that address would
+// be trusted as if it were the first.
 func (d *Device) Forget(tx Tx, a Address) error {
 	if _, _, err := d.peer(tx, a); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
@@ -128,6 +129,9 @@ func (d *Device) Forget(tx Tx, a Address) error {
 		if err := forgetRow(tx, key); err != nil {
 			return err
 		}
+	}
+	if err := d.forgetRetries(tx, a); err != nil {
+		return err
 	}
 	return forgetRow(tx, rowPeer(a))
 }
