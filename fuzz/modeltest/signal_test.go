@@ -99,6 +99,20 @@ func TestSchemaOfRecordedConversation(t *testing.T) {
 	require.Equal(t, 42, records)
 }
 
+// The recorded retry requests, which ours equal (package sesame).
+func TestSchemaOfRetryRequests(t *testing.T) {
+	content := signalSchema(t)("Content")
+	var v map[string]any
+	require.NoError(t, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &v))
+	requests := v["requests"].([]any)
+	require.Len(t, requests, 10)
+	for _, r := range requests {
+		b, err := hex.DecodeString(r.(map[string]any)["plaintext_content"].(string))
+		require.NoError(t, err)
+		roundTrip(t, content, b[1:len(b)-1])
+	}
+}
+
 // Fresh values of everything that has a schema, with sessions in every shape:
 // waiting, with stored keys, with several chains.
 func TestSchemaOfFreshValues(t *testing.T) {
