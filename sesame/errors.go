@@ -28,8 +28,8 @@ var (
 	// that there is not.
 	ErrConfig = errors.New("sesame: unusable configuration")
 
-	// ErrTimestamp: the caller's bug: another plaintext was logged under that
-	// timestamp in the last 14 days. Roll back and take another timestamp.
+	// ErrTimestamp: the caller's bug: a timestamp of 0, or one under which another
+	// plaintext was logged in the last 14 days. Roll back and take another one.
 	ErrTimestamp = errors.New("sesame: timestamp names another message")
 
 	// ErrCorrupt: a row of the database does not make sense. Roll back and do

@@ -20,7 +20,8 @@ type Mismatch struct {
 // that it did not accept, which Encrypt or Repair made of the same plaintext.
 // The result has one message for each device: those of sealed in their order,
 // less the extra ones, then the new ones by user and device. Store and send
-// them as those of [Device.Encrypt].
+// them as those of [Device.Encrypt]. Those of [Device.EncryptLogged] stay in the
+// log, and new ones are added under the Timestamp of the others.
 //
 // A message is kept, byte for byte, unless the server has another registration
 // ID for its device. All others are encrypted anew, and only in a session with
@@ -67,7 +68,7 @@ func (d *Device) Repair(tx Tx, plaintext []byte, sealed []Message, m Mismatch) (
 		}
 		messages = append(messages, old)
 	}
-	return messages, nil
+	return messages, d.logRepaired(tx, plaintext, sealed, messages)
 }
 
 // stale reports whether a registration ID is not that of the device of a

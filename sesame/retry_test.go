@@ -322,16 +322,16 @@ func TestRetryRequestAuthenticatedAndLimited(t *testing.T) {
 	t.Run("one reset an hour", func(t *testing.T) {
 		alice, bob, c := pair(t)
 		for i := range uint64(8) {
-			alice.logged(bob, i, "hello")
+			alice.logged(bob, 1+i, "hello")
 		}
-		current := func(timestamp uint64) Message { return forgedRequest(alice.ratchetKey(bob), timestamp, 1) }
+		current := func(i uint64) Message { return forgedRequest(alice.ratchetKey(bob), 1+i, 1) }
 		old := alice.ratchetKey(bob)
 		alice.restart(bob, current(0))
 		base := alice.baseKey(bob)
 
 		// Within the hour only the message is encrypted, in the session that is.
 		for i := range uint64(3) {
-			require.Equal(t, uint64(i+1), alice.answers(bob, current(i+1)).Timestamp)
+			require.Equal(t, i+2, alice.answers(bob, current(i+1)).Timestamp)
 		}
 		c.now = start.Add(time.Hour - time.Second)
 		alice.answers(bob, current(4))
@@ -484,6 +484,8 @@ func TestEncryptLogged(t *testing.T) {
 	before := alice.rows()
 	_, err = encrypt(7, "another", dave.at)
 	require.ErrorIs(t, err, ErrTimestamp)
+	_, err = encrypt(0, "", dave.at)
+	require.ErrorIs(t, err, ErrTimestamp)
 	require.Equal(t, before, alice.rows())
 	messages, err = encrypt(7, "", dave.at)
 	require.NoError(t, err)
@@ -513,6 +515,35 @@ func TestEncryptLogged(t *testing.T) {
 	dave.reads(alice, alice.answers(dave, forgedRequest(none, 7, 1)), "")
 	delivered(7, bob.at, dave.at, bob.at)
 	require.Zero(t, alice.count(rowsSent))
+
+	// A repair logs what it encrypts.
+	messages, err = encrypt(10, "to all", bob.at)
+	require.NoError(t, err)
+	laptop := newApp(t, "bob", 2, c)
+	alice.start(laptop)
+	repair := func(text string) error {
+		return alice.try(func(tx Tx) (err error) {
+			// The message comes from the application's outbox.
+			sealed := []Message{{To: bob.at, Type: messages[0].Type, Bytes: messages[0].Bytes, RegistrationID: messages[0].RegistrationID, Timestamp: 10}}
+			messages, err = alice.Repair(tx, []byte(text), sealed, Mismatch{Missing: map[Address]uint32{laptop.at: 0, {"bob", 3}: 0}})
+			return err
+		})
+	}
+	before = alice.rows()
+	kept := messages
+	require.ErrorIs(t, repair("something else"), ErrTimestamp)
+	require.Equal(t, before, alice.rows())
+	messages = kept
+	require.NoError(t, repair("to all"))
+	require.Len(t, messages, 3)
+	require.Equal(t, kept[0].Bytes, messages[0].Bytes)
+	for _, m := range messages {
+		require.Equal(t, uint64(10), m.Timestamp)
+	}
+	laptop.reads(alice, alice.answers(laptop, forgedRequest(none, 10, 1)), "to all")
+	bob.reads(alice, alice.answers(bob, forgedRequest(none, 10, 1)), "to all")
+	delivered(10, bob.at, laptop.at)
+	require.Zero(t, alice.count(rowsSent), "no entry for who got nothing")
 
 	// After 14 days the timestamp is free, and old addressees are gone.
 	_, err = encrypt(9, "old", bob.at, carol.at)
@@ -666,6 +697,8 @@ func TestRetryMisuse(t *testing.T) {
 			return err
 		}), ErrCorrupt)
 		require.Equal(t, before, alice.rows())
+		alice.publish() // and everything else goes on
+		alice.do(func(tx Tx) error { return alice.Forget(tx, Address{"mallory", 1}) })
 		alice.do(func(tx Tx) error {
 			_, rev, err := tx.Get(row)
 			if err != nil {

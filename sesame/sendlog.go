@@ -130,15 +130,18 @@ func (d *Device) sent(tx Tx, timestamp uint64) (*sentRecord, uint64, error) {
 // in [Seal] if that matters. Messages that are to vanish are better lost.
 //
 // timestamp is the name of the message for both sides: its receivers have to
-// know it without decrypting. It is never that of two messages of this device.
-// libsignal's clients take the time in milliseconds; with package envelope, take
-// the first eight bytes of the message ID, big endian. To encrypt the same
-// plaintext for further devices, call it again with the same timestamp.
+// know it without decrypting. It is not 0, and never that of two messages of this
+// device. libsignal's clients take the time in milliseconds; with package
+// envelope, take the first eight bytes of the message ID, big endian. To encrypt
+// the same plaintext for further devices, call it again with the same timestamp.
 //
 // Errors: those of Encrypt, and [ErrTimestamp].
 func (d *Device) EncryptLogged(tx Tx, timestamp uint64, plaintext []byte, to ...Address) ([]Message, error) {
 	if d == nil || d.config.Now == nil {
 		return nil, ErrUninitialized
+	}
+	if timestamp == 0 {
+		return nil, ErrTimestamp
 	}
 	s, rev, err := d.sent(tx, timestamp)
 	if err != nil {
@@ -154,19 +157,46 @@ func (d *Device) EncryptLogged(tx Tx, timestamp uint64, plaintext []byte, to ...
 	if err != nil {
 		return nil, err
 	}
+	return messages, s.log(tx, timestamp, rev, messages)
+}
+
+// log adds those devices that messages were encrypted for in this call, and
+// stores the record if there are any. The messages get the timestamp.
+func (s *sentRecord) log(tx Tx, timestamp, rev uint64, messages []Message) error {
 	logged := false
 	for i := range messages {
 		m := &messages[i]
 		m.Timestamp = timestamp
-		if m.Err == nil {
+		if m.Err == nil && m.identity != none {
 			s.add(m.To, m.identity)
 			logged = true
 		}
 	}
 	if !logged {
-		return messages, nil
+		return nil
 	}
-	return messages, put(tx, rowSent(timestamp), s, rev)
+	return put(tx, rowSent(timestamp), s, rev)
+}
+
+// logRepaired logs what Repair made of messages that are in the log. Messages
+// that it kept are there already.
+func (d *Device) logRepaired(tx Tx, plaintext []byte, sealed, repaired []Message) error {
+	i := slices.IndexFunc(sealed, func(m Message) bool { return m.Timestamp != 0 })
+	if i < 0 {
+		return nil
+	}
+	timestamp := sealed[i].Timestamp
+	s, rev, err := d.sent(tx, timestamp)
+	if err != nil {
+		return err
+	}
+	if s == nil { // nobody had it, or it is too old
+		s = &sentRecord{created: d.config.Now(), plaintext: plaintext}
+	}
+	if subtle.ConstantTimeCompare(s.plaintext, plaintext) != 1 {
+		return ErrTimestamp
+	}
+	return s.log(tx, timestamp, rev, repaired)
 }
 
 // Delivered notes that devices have a message of [Device.EncryptLogged], or are
