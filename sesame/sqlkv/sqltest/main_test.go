@@ -39,7 +39,7 @@ type source struct{ driver, dsn string }
 func (s source) open() (*sql.DB, error) { return sql.Open(s.driver, s.dsn) }
 
 // sqlite returns a new database file with the table in it.
-func sqlite(t *testing.T, options string) source {
+func sqlite(t testing.TB, options string) source {
 	t.Helper()
 	s := source{"sqlite", "file:" + filepath.Join(t.TempDir(), "test.db") + "?" + options}
 	create(t, s)
@@ -58,7 +58,7 @@ func sqliteAdvised(t *testing.T) source  { return sqlite(t, advised) }
 func sqliteDeferred(t *testing.T) source { return sqlite(t, deferred) }
 func sqliteBare(t *testing.T) source     { return sqlite(t, bare) }
 
-func create(t *testing.T, s source) {
+func create(t testing.TB, s source) {
 	t.Helper()
 	db, err := s.open()
 	require.NoError(t, err)
@@ -141,10 +141,10 @@ type store struct {
 	source source
 	db     *sql.DB
 	level  sql.IsolationLevel
-	t      *testing.T
+	t      testing.TB
 }
 
-func newStore(t *testing.T, s source) *store {
+func newStore(t testing.TB, s source) *store {
 	t.Helper()
 	db, err := s.open()
 	require.NoError(t, err)
