@@ -47,6 +47,7 @@ type sendingChain struct {
 type receivingChain struct {
 	ratchetKey curve.PublicKey
 	ck         receivingChainKey
+	apart      apart
 	skipped    skippedKeys
 }
 

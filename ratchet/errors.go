@@ -43,6 +43,10 @@ var (
 	// ErrCorrupt: not a session record. Restore it or start a new session.
 	ErrCorrupt = errors.New("ratchet: corrupt session record")
 
+	// ErrKeysApart: the session was read from its head, and this needs stored
+	// keys. Supply those of the message's chain and call again.
+	ErrKeysApart = errors.New("ratchet: stored keys stand apart")
+
 	// ErrConcurrentUse: the caller's bug: two calls on one session at the same
 	// time. This one did nothing.
 	ErrConcurrentUse = errors.New("ratchet: concurrent use of a session")

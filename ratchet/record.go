@@ -11,17 +11,32 @@ import (
 
 // AppendBinary appends the record of the session to b: libsignal's
 // SessionStructure, byte for byte (SPEC.md §6.1). It is secret. A fresh session
-// takes under 400 bytes, a stored key 40. The only error is [ErrUninitialized].
+// takes under 400 bytes, a stored key 40. Errors: [ErrUninitialized], and
+// [ErrKeysApart] if the session was read from its head and the stored keys of
+// a chain were not supplied.
 func (s *Session) AppendBinary(b []byte) ([]byte, error) {
 	st := s.load()
 	if st == nil {
 		return b, ErrUninitialized
 	}
+	for i := range st.receiving[:st.nReceiving] {
+		if st.receiving[i].apart.missing > 0 {
+			return b, ErrKeysApart
+		}
+	}
 	return st.appendBinary(b), nil
 }
 
-func (s *state) appendBinary(b []byte) []byte {
-	b = slices.Grow(b, 400+44*s.stored())
+func (s *state) appendBinary(b []byte) []byte { return s.append(b, false) }
+
+// append appends the record, or the head, which has the number of stored keys
+// in their place.
+func (s *state) append(b []byte, head bool) []byte {
+	if head {
+		b = slices.Grow(b, 400+100*s.nReceiving)
+	} else {
+		b = slices.Grow(b, 400+100*s.nReceiving+44*s.stored())
+	}
 	b = wire.AppendUint(b, 1, uint64(s.version))
 	b = wire.AppendBytes(b, 2, s.local[:])
 	b = wire.AppendBytes(b, 3, s.remote[:])
@@ -36,10 +51,21 @@ func (s *state) appendBinary(b []byte) []byte {
 
 	for i := range s.receiving[:s.nReceiving] {
 		c := &s.receiving[i]
-		b = wire.AppendBytesHeader(b, 7, sizeKey+c.ck.size()+c.skipped.size())
+		size := sizeKey + c.ck.size()
+		switch n := uint64(c.stored()); {
+		case !head:
+			size += c.skipped.size()
+		case n > 0:
+			size += wire.SizeUint(5, n)
+		}
+		b = wire.AppendBytesHeader(b, 7, size)
 		b = appendKey(b, 1, c.ratchetKey)
 		b = c.ck.append(b)
-		b = c.skipped.append(b)
+		if head {
+			b = wire.AppendUintNonZero(b, 5, uint64(c.stored()))
+		} else {
+			b = c.skipped.append(b)
+		}
 	}
 
 	if p := s.pending; p != nil {
@@ -154,6 +180,11 @@ func (p *pendingPreKey) append(b []byte, baseKey curve.PublicKey) []byte {
 // Errors: [ErrCorrupt]; [ErrVersion] for a session of another version, or one
 // with a post-quantum ratchet.
 func ParseSession(record []byte, family Family) (*Session, error) {
+	return parse(record, family, false)
+}
+
+// parse reads a record or a head.
+func parse(record []byte, family Family, head bool) (*Session, error) {
 	s := &state{family: family}
 	var pendingBase curve.PublicKey
 	d := wire.Decode(record)
@@ -176,7 +207,7 @@ func ParseSession(record []byte, family Family) (*Session, error) {
 				d.Fail()
 				continue
 			}
-			s.receiving[s.nReceiving].read(&d)
+			s.receiving[s.nReceiving].read(&d, head)
 			s.nReceiving++
 		case 9:
 			s.pending = new(pendingPreKey)
@@ -260,7 +291,7 @@ func (c *sendingChain) read(d *wire.Decoder) {
 	}
 }
 
-func (c *receivingChain) read(d *wire.Decoder) {
+func (c *receivingChain) read(d *wire.Decoder, head bool) {
 	var keys []numberedKey
 	inner := wire.Decode(d.Repeated())
 	for inner.Next() {
@@ -270,11 +301,17 @@ func (c *receivingChain) read(d *wire.Decoder) {
 		case 3:
 			c.ck.read(&inner)
 		case 4:
-			if len(keys) == MaxSkippedKeys {
+			if head || len(keys) == MaxSkippedKeys {
 				inner.Fail()
 				continue
 			}
 			keys = append(keys, readMessageKey(&inner))
+		case 5:
+			if head {
+				c.readMissing(&inner)
+			} else {
+				inner.Skip()
+			}
 		default:
 			inner.Skip()
 		}
@@ -284,9 +321,10 @@ func (c *receivingChain) read(d *wire.Decoder) {
 		return
 	}
 	var ok bool
-	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok {
+	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok || uint32(c.apart.missing) > c.ck.index {
 		d.Fail()
 	}
+	c.apart.changed = len(keys) > 0
 }
 
 // A numberedKey is a stored key as a record has it.
@@ -296,32 +334,29 @@ type numberedKey struct {
 }
 
 func readMessageKey(d *wire.Decoder) (k numberedKey) {
-	var e kdf.MessageKeys
 	inner := wire.Decode(d.Repeated())
 	for inner.Next() {
-		switch inner.Num() {
+		n := inner.Num()
+		if k.expanded == nil && 2 <= n && n <= 4 {
+			k.expanded = new(kdf.MessageKeys)
+		}
+		switch n {
 		case 1:
 			k.n = inner.Uint32()
 		case 2:
-			inner.Fixed(e.Cipher[:])
+			inner.Fixed(k.expanded.Cipher[:])
 		case 3:
-			inner.Fixed(e.MAC[:])
+			inner.Fixed(k.expanded.MAC[:])
 		case 4:
-			inner.Fixed(e.IV[:])
+			inner.Fixed(k.expanded.IV[:])
 		case 5:
 			inner.Fixed(k.seed[:])
 		default:
 			inner.Skip()
 		}
 	}
-	if inner.Has(5) {
-		if inner.Close() != nil || inner.Has(2) || inner.Has(3) || inner.Has(4) {
-			d.Fail()
-		}
-		return k
-	}
-	k.expanded = &e
-	if inner.Close(2, 3, 4) != nil {
+	if k.expanded == nil && inner.Close(5) != nil ||
+		k.expanded != nil && (inner.Close(2, 3, 4) != nil || inner.Has(5)) {
 		d.Fail()
 	}
 	return k

@@ -32,6 +32,7 @@ type state struct {
 	baseKey         curve.PublicKey
 	localRegID      uint32
 	remoteRegID     uint32
+	dropped         []curve.PublicKey // chains that are gone, and whose stored keys stand apart
 }
 
 // An encodedKey is a public key in the 33-byte encoding, in which the MAC and the
@@ -146,19 +147,25 @@ type found struct {
 
 // find returns the key of message n. It leaves the chain alone.
 func (c *receivingChain) find(n uint32) (f found, err error) {
+	jump := n - c.ck.index
 	if n < c.ck.index {
+		if c.apart.missing > 0 {
+			return found{}, ErrKeysApart
+		}
 		if f.run, f.i, f.stored = c.skipped.find(n); !f.stored {
 			return found{}, ErrDuplicate
 		}
 		f.key = c.skipped[f.run].keys[f.i]
 		return f, nil
 	}
-	jump := n - c.ck.index
 	if jump > MaxForwardJump {
 		return found{}, ErrTooFarAhead
 	}
 	if n == lastIndex {
 		return found{}, ErrChainExhausted
+	}
+	if jump > 0 && c.apart.missing > 0 { // keys are added to them
+		return found{}, ErrKeysApart
 	}
 	// Of more skipped keys than a chain keeps, only the last are ever made; and
 	// they are made in apply, so that a forged message costs one HMAC a step.
@@ -171,10 +178,13 @@ func (c *receivingChain) find(n uint32) (f found, err error) {
 // apply moves the chain past the message of f.
 func (c *receivingChain) apply(f *found) (d discarded) {
 	if f.stored {
+		c.apart.changed = true
 		c.skipped, d.used = c.skipped.without(f.run, f.i)
 		return d
 	}
-	c.skipped, d.limit = c.skipped.with(f.from, f.at.index-f.from.index)
+	n := f.at.index - f.from.index
+	c.apart.changed = c.apart.changed || n > 0
+	c.skipped, d.limit = c.skipped.with(f.from, n)
 	c.ck.chainKey = f.at.advance(1)
 	return d
 }
@@ -203,6 +213,7 @@ func (s *state) open(dst []byte, m *message, keys *kdf.MessageKeys) ([]byte, err
 func (s *state) push(chain receivingChain) (dropped skippedKeys) {
 	if s.nReceiving == MaxReceivingChains {
 		dropped = s.receiving[0].skipped
+		s.drop(&s.receiving[0])
 		copy(s.receiving[:], s.receiving[1:])
 		s.nReceiving--
 	}
