@@ -58,7 +58,7 @@ func (s *Session) Supply(ratchetKey x3dh.PublicKey, keys []byte) error {
 	c := &next.receiving[i]
 	d := wire.Decode(keys)
 	n := int(c.apart.missing)
-	var stored []numberedKey
+	stored := make([]numberedKey, 0, min(n, len(keys)/34)) // a key takes more than its seed
 	for d.Next() {
 		if d.Num() != 4 || len(stored) == n {
 			return ErrCorrupt

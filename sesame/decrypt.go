@@ -58,10 +58,24 @@ func (d *Device) Decrypt(tx Tx, from Address, typ ratchet.Type, message []byte) 
 	default:
 		r.Err = undecryptable(errors.New("no such type of message"))
 	}
+	if err == nil && r.Err != nil {
+		err = c.unchanged()
+	}
 	if err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// unchanged makes sure that a verdict is about the sessions that there are now.
+// What was only read is not guarded: another transaction may have made the
+// session that the message belongs to, and used up its prekey.
+func (c *call) unchanged() error {
+	_, rev, err := c.tx.Get(rowPeer(c.from))
+	if err == nil && rev != c.rev {
+		err = ErrConflict
+	}
+	return err
 }
 
 // undecryptable is ErrUndecryptable with its reason.
@@ -85,28 +99,27 @@ func (c *call) ordinary(message []byte) error {
 	}
 	budget := ratchet.MaxForwardJump
 	for _, base := range c.peer.sessions {
-		s, rev, err := c.session(c.tx, c.from, base)
+		s, err := c.session(c.tx, c.from, base)
 		if err != nil {
 			return err
 		}
-		steps, known, err := s.Steps(message)
-		if errors.Is(err, ratchet.ErrMalformed) || errors.Is(err, ratchet.ErrVersion) {
-			c.r.Err = undecryptable(err)
+		steps, known, verdict := s.Steps(message)
+		if errors.Is(verdict, ratchet.ErrMalformed) || errors.Is(verdict, ratchet.ErrVersion) {
+			c.r.Err = undecryptable(verdict)
 			return nil
 		}
-		if err == nil && !known && steps > budget {
+		if verdict == nil && !known && steps > budget {
 			continue // a forged message does not make us walk 41 chains to the limit
 		}
-		if err == nil {
+		if verdict == nil {
 			budget -= steps
-			var plaintext []byte
-			if plaintext, err = s.Decrypt(nil, message); err == nil {
-				c.r.Plaintext = plaintext
-				return c.opened(base, s, rev)
+			verdict, err = c.open(s, message, func() ([]byte, error) { return s.Decrypt(nil, message) })
+			if err != nil || verdict == nil {
+				return err
 			}
 		}
-		if known || errors.Is(err, ratchet.ErrDuplicate) {
-			c.refused(err)
+		if known || errors.Is(verdict, ratchet.ErrDuplicate) {
+			c.refused(verdict)
 			return nil
 		}
 	}
@@ -122,19 +135,40 @@ func (c *call) refused(err error) {
 	}
 }
 
+// open decrypts a message in a session, and stores that. It fetches stored keys
+// if decrypt lacks them. The verdict is what is wrong with the message.
+func (c *call) open(s *session, message []byte, decrypt func() ([]byte, error)) (verdict, err error) {
+	plaintext, verdict := decrypt()
+	if verdict == ratchet.ErrKeysApart {
+		m, err := ratchet.ParseMessage(message)
+		if err != nil {
+			return err, nil
+		}
+		if err := s.supply(c.tx, m.RatchetKey); err != nil {
+			return nil, err
+		}
+		plaintext, verdict = decrypt()
+	}
+	if verdict != nil {
+		return verdict, nil
+	}
+	c.r.Plaintext = plaintext
+	return nil, c.opened(s)
+}
+
 // opened stores a session that has opened the message, and makes it the
 // current one: the device writes in it now.
-func (c *call) opened(base x3dh.PublicKey, s *ratchet.Session, rev uint64) error {
-	if err := put(c.tx, rowSession(c.from, base), s, rev); err != nil {
+func (c *call) opened(s *session) error {
+	if err := s.store(c.tx); err != nil {
 		return err
 	}
 	identity := s.RemoteIdentity()
 	c.r.Identity, c.r.IdentityChanged = identity, identity != c.peer.identity
 	// A late message under an old identity key does not bring that back.
-	if base == c.peer.current() || identity != c.peer.newest() {
+	if s.base == c.peer.current() || identity != c.peer.newest() {
 		return nil
 	}
-	return c.makeCurrent(c.tx, c.from, c.peer, c.rev, base)
+	return c.makeCurrent(c.tx, c.from, c.peer, c.rev, s.base)
 }
 
 func (c *call) initial(message []byte) error {
@@ -147,15 +181,15 @@ func (c *call) initial(message []byte) error {
 		if base != m.BaseKey {
 			continue
 		}
-		s, rev, err := c.session(c.tx, c.from, base)
+		s, err := c.session(c.tx, c.from, base)
 		if err != nil {
 			return err
 		}
-		if c.r.Plaintext, err = s.DecryptInitial(nil, m); err != nil {
-			c.refused(err)
-			return nil
+		verdict, err := c.open(s, m.Message, func() ([]byte, error) { return s.DecryptInitial(nil, m) })
+		if verdict != nil {
+			c.refused(verdict)
 		}
-		return c.opened(base, s, rev)
+		return err
 	}
 	return c.accept(m)
 }
@@ -219,7 +253,7 @@ func (c *call) accept(m *x3dh.InitialMessage) error {
 	}
 	c.r.Plaintext = plaintext
 	c.peer.seen(m.IdentityKey, c.config.Trust)
-	if err := put(c.tx, rowSession(c.from, m.BaseKey), s, 0); err != nil {
+	if err := newSession(s, c.from).store(c.tx); err != nil {
 		return err
 	}
 	c.r.Identity, c.r.IdentityChanged = m.IdentityKey, m.IdentityKey != c.peer.identity

@@ -139,7 +139,7 @@ func (d *Device) sessionConfig(l *localRecord) ratchet.Config {
 	return ratchet.Config{Family: d.config.Family, RegistrationID: l.registrationID, Created: d.config.Now()}
 }
 
-// parseSession reads a session of this device.
-func (d *Device) parseSession(b []byte) (*ratchet.Session, error) {
-	return ratchet.ParseSession(b, d.config.Family)
+// parseHead reads the head of a session of this device.
+func (d *Device) parseHead(b []byte) (*ratchet.Session, error) {
+	return ratchet.ParseHead(b, d.config.Family)
 }

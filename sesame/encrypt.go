@@ -80,7 +80,7 @@ func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error
 		m.Err = ErrNoSession
 		return m, nil
 	}
-	s, rev, err := d.session(tx, to, p.current())
+	s, err := d.session(tx, to, p.current())
 	if err != nil {
 		return m, err
 	}
@@ -102,5 +102,5 @@ func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error
 	}
 	m.RegistrationID = s.RemoteRegistrationID()
 	m.identity = p.identity
-	return m, put(tx, rowSession(to, p.current()), s, rev)
+	return m, s.store(tx)
 }

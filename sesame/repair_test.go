@@ -476,7 +476,7 @@ func TestResetForgetsThePendingPreKey(t *testing.T) {
 	base := alice.baseKey(bob)
 	alice.do(func(tx Tx) error { return alice.Reset(tx, bob.at) })
 	alice.do(func(tx Tx) error {
-		s, _, err := alice.session(tx, bob.at, base)
+		s, err := alice.session(tx, bob.at, base)
 		require.NoError(t, err)
 		_, pending := s.Unacknowledged()
 		require.False(t, pending)

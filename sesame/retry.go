@@ -273,7 +273,7 @@ func (d *Device) resetIfLost(tx Tx, a Address, p *peerRecord, key x3dh.PublicKey
 	if p.current() == none || p.changed != none {
 		return nil
 	}
-	s, _, err := d.session(tx, a, p.current())
+	s, err := d.session(tx, a, p.current())
 	if err != nil || key != s.RatchetKey() {
 		return err
 	}

@@ -15,7 +15,8 @@ const (
 	rowsSigned   = prefix + "signed/"  // by ID: x3dh.SignedPreKey
 	rowsAccepted = prefix + "accept/"  // by signed prekey ID and base key: empty
 	rowsPeer     = prefix + "peer/"    // by address: peerRecord
-	rowsSession  = prefix + "session/" // by address and base key: ratchet.Session
+	rowsSession  = prefix + "session/" // by address and base key: head of a ratchet.Session
+	rowsSkipped  = prefix + "skipped/" // by address, base key and ratchet key: stored keys of a chain
 	rowsRetry    = prefix + "retry/"   // by address: retryRecord
 	rowsSent     = prefix + "sent/"    // by timestamp: sentRecord
 )
@@ -27,10 +28,16 @@ func rowRetry(a Address) string  { return rowsRetry + a.key() }
 func rowSent(t uint64) string    { return fmt.Sprintf("%s%016x", rowsSent, t) }
 
 func rowSession(a Address, base x3dh.PublicKey) string {
-	return rowsSessionOf(a) + hex.EncodeToString(base.Bytes()[1:])
+	return rowsSession + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:])
 }
 
-func rowsSessionOf(a Address) string { return rowsSession + a.key() + "/" }
+func rowSkipped(a Address, base, ratchetKey x3dh.PublicKey) string {
+	return rowsSkippedOf(a, base) + hex.EncodeToString(ratchetKey.Bytes()[1:])
+}
+
+func rowsSkippedOf(a Address, base x3dh.PublicKey) string {
+	return rowsSkipped + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:]) + "/"
+}
 
 // rowAccepted marks that an initial message without a one-time prekey was
 // accepted. It lives as long as the signed prekey.

@@ -23,15 +23,6 @@ func (d *Device) peer(tx Tx, a Address) (*peerRecord, uint64, error) {
 	return p, rev, err
 }
 
-// session reads a session that the peer's record names.
-func (d *Device) session(tx Tx, a Address, base x3dh.PublicKey) (*ratchet.Session, uint64, error) {
-	s, rev, err := get(tx, rowSession(a, base), d.parseSession)
-	if err == nil && rev == 0 {
-		err = ErrCorrupt
-	}
-	return s, rev, err
-}
-
 // makeCurrent makes the session base the current one: the one before it is
 // archived, and those over the limit are deleted. p is stored.
 func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x3dh.PublicKey) error {
@@ -41,11 +32,7 @@ func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x
 		}
 	}
 	for _, base := range p.install(base) {
-		_, rev, err := tx.Get(rowSession(a, base))
-		if err != nil {
-			return err
-		}
-		if err := tx.Delete(rowSession(a, base), rev); err != nil {
+		if err := forgetSession(tx, a, base); err != nil {
 			return err
 		}
 	}
@@ -54,7 +41,7 @@ func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x
 
 // archive makes a session forget its pending prekey: it is of the past now.
 func (d *Device) archive(tx Tx, a Address, base x3dh.PublicKey) error {
-	s, rev, err := d.session(tx, a, base)
+	s, err := d.session(tx, a, base)
 	if err != nil {
 		return err
 	}
@@ -64,7 +51,7 @@ func (d *Device) archive(tx Tx, a Address, base x3dh.PublicKey) error {
 	if err := s.Archive(); err != nil {
 		return err
 	}
-	return put(tx, rowSession(a, base), s, rev)
+	return s.store(tx)
 }
 
 // Start makes a session with a device from its bundle, and makes it the
@@ -87,15 +74,16 @@ func (d *Device) Start(tx Tx, a Address, b *x3dh.Bundle) error {
 	if err != nil {
 		return err
 	}
-	s, err := ratchet.New(agreement, d.sessionConfig(l))
+	r, err := ratchet.New(agreement, d.sessionConfig(l))
 	if err != nil {
 		return err
 	}
-	if err := put(tx, rowSession(a, s.BaseKey()), s, 0); err != nil {
+	s := newSession(r, a)
+	if err := s.store(tx); err != nil {
 		return err
 	}
 	p.seen(b.Info().IdentityKey, d.config.Trust)
-	return d.makeCurrent(tx, a, p, rev, s.BaseKey())
+	return d.makeCurrent(tx, a, p, rev, s.base)
 }
 
 // Reset makes the current session with a device one of the past: the next
@@ -122,12 +110,14 @@ func (d *Device) Forget(tx Tx, a Address) error {
 	if _, _, err := d.peer(tx, a); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	}
-	for key, err := range tx.Scan(rowsSessionOf(a)) { // whatever the peer's row says
-		if err != nil {
-			return err
-		}
-		if err := forgetRow(tx, key); err != nil {
-			return err
+	for _, prefix := range []string{rowsSession, rowsSkipped} { // whatever the peer's row says
+		for key, err := range tx.Scan(prefix + a.key() + "/") {
+			if err != nil {
+				return err
+			}
+			if err := forgetRow(tx, key); err != nil {
+				return err
+			}
 		}
 	}
 	if err := d.forgetRetries(tx, a); err != nil {

@@ -36,7 +36,7 @@ func (d *Device) Peer(tx Tx, a Address) (Peer, error) {
 	}
 	known := Peer{Identity: p.identity, Changed: p.changed, Connected: p.active}
 	if p.active {
-		s, _, err := d.session(tx, a, p.current())
+		s, err := d.session(tx, a, p.current())
 		if err != nil {
 			return Peer{}, err
 		}
@@ -81,7 +81,7 @@ func (d *Device) Confirm(tx Tx, a Address, key x3dh.PublicKey) error {
 	var kept []x3dh.PublicKey
 	current := p.current()
 	for _, base := range p.sessions {
-		s, rev, err := d.session(tx, a, base)
+		s, err := d.session(tx, a, base)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (d *Device) Confirm(tx Tx, a Address, key x3dh.PublicKey) error {
 		if base == current {
 			p.active = false
 		}
-		if err := tx.Delete(rowSession(a, base), rev); err != nil {
+		if err := forgetSession(tx, a, base); err != nil {
 			return err
 		}
 	}
