@@ -39,6 +39,21 @@ func (s *Session) AppendHead(b []byte) ([]byte, error) {
 // [ParseSession] says what holds besides.
 func ParseHead(head []byte, family Family) (*Session, error) { return parse(head, family, true) }
 
+// Missing returns the ratchet keys of the chains whose stored keys stand apart
+// and were not supplied.
+func (s *Session) Missing() (ratchetKeys []x3dh.PublicKey) {
+	st := s.load()
+	if st == nil {
+		return nil
+	}
+	for i := range st.receiving[:st.nReceiving] {
+		if c := &st.receiving[i]; c.apart.missing > 0 {
+			ratchetKeys = append(ratchetKeys, publicKey(encode(c.ratchetKey)))
+		}
+	}
+	return ratchetKeys
+}
+
 // Supply gives a session that was read from its head the stored keys of the
 // chain of a ratchet key, as [Session.Changed] had them last, nil if there are
 // none. keys is not kept. Errors: [ErrCorrupt] if the keys do not fit the head,

@@ -19,10 +19,8 @@ func (s *Session) AppendBinary(b []byte) ([]byte, error) {
 	if st == nil {
 		return b, ErrUninitialized
 	}
-	for i := range st.receiving[:st.nReceiving] {
-		if st.receiving[i].apart.missing > 0 {
-			return b, ErrKeysApart
-		}
+	if s.Missing() != nil {
+		return b, ErrKeysApart
 	}
 	return st.appendBinary(b), nil
 }

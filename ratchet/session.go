@@ -296,6 +296,15 @@ func (s *Session) RatchetKey() x3dh.PublicKey {
 	return publicKey(encode(st.sending.public))
 }
 
+// LocalIdentity returns our identity key, the zero key if s is uninitialized.
+func (s *Session) LocalIdentity() x3dh.PublicKey {
+	st := s.load()
+	if st == nil {
+		return x3dh.PublicKey{}
+	}
+	return publicKey(st.local)
+}
+
 // RemoteIdentity returns the identity key of the peer, the zero key if s is
 // uninitialized.
 func (s *Session) RemoteIdentity() x3dh.PublicKey {

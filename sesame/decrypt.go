@@ -3,6 +3,7 @@ package sesame
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sotto-im/sotto/ratchet"
 	"github.com/sotto-im/sotto/x3dh"
@@ -165,7 +166,8 @@ func (c *call) opened(s *session) error {
 	identity := s.RemoteIdentity()
 	c.r.Identity, c.r.IdentityChanged = identity, identity != c.peer.identity
 	// A late message under an old identity key does not bring that back.
-	if s.base == c.peer.current() || identity != c.peer.newest() {
+	// A session that only decrypts stays one of the past.
+	if s.base == c.peer.current() || identity != c.peer.newest() || slices.Contains(c.peer.readOnly, s.base) {
 		return nil
 	}
 	return c.makeCurrent(c.tx, c.from, c.peer, c.rev, s.base)

@@ -27,6 +27,10 @@ type peerRecord struct {
 	// of the past as well.
 	sessions []x3dh.PublicKey
 	active   bool
+
+	// readOnly are those of the sessions that only decrypt, because another
+	// application may write in them. None of them is ever the current one.
+	readOnly []x3dh.PublicKey
 }
 
 func parsePeer(b []byte) (*peerRecord, error) {
@@ -50,10 +54,16 @@ func parsePeer(b []byte) (*peerRecord, error) {
 			p.sessions = append(p.sessions, k)
 		case 4:
 			p.active = d.Uint32() == 1
+		case 5:
+			k := key(d.Repeated())
+			if slices.Contains(p.readOnly, k) {
+				d.Fail()
+			}
+			p.readOnly = append(p.readOnly, k)
 		default:
 			d.Fail()
 		}
-		if len(p.sessions) > 1+MaxArchivedSessions {
+		if max(len(p.sessions), len(p.readOnly)) > 1+MaxArchivedSessions {
 			d.Fail()
 		}
 	}
@@ -63,6 +73,11 @@ func parsePeer(b []byte) (*peerRecord, error) {
 	if d.Has(1) != (p.identity != none) || d.Has(2) != (p.changed != none) || p.newest() == none ||
 		slices.Contains(p.sessions, none) || p.active && len(p.sessions) == 0 {
 		return nil, wire.ErrMalformed
+	}
+	for _, k := range p.readOnly {
+		if !slices.Contains(p.sessions, k) || k == p.current() {
+			return nil, wire.ErrMalformed
+		}
 	}
 	return p, nil
 }
@@ -79,6 +94,11 @@ func (p *peerRecord) AppendBinary(b []byte) ([]byte, error) {
 	}
 	if p.active {
 		b = wire.AppendUint(b, 4, 1)
+	}
+	for _, s := range p.readOnly {
+		if slices.Contains(p.sessions, s) { // else it is gone
+			b = wire.AppendBytes(b, 5, s.Bytes())
+		}
 	}
 	return b, nil
 }
@@ -120,6 +140,11 @@ func (p *peerRecord) install(base x3dh.PublicKey) (dropped []x3dh.PublicKey) {
 	p.sessions = slices.DeleteFunc(p.sessions, func(k x3dh.PublicKey) bool { return k == base })
 	p.sessions = slices.Insert(p.sessions, 0, base)
 	p.active = true
+	return p.truncate()
+}
+
+// truncate takes the oldest sessions over the limit away and returns them.
+func (p *peerRecord) truncate() (dropped []x3dh.PublicKey) {
 	if n := 1 + MaxArchivedSessions; len(p.sessions) > n {
 		dropped = slices.Clone(p.sessions[n:])
 		p.sessions = p.sessions[:n]
