@@ -302,6 +302,7 @@ func TestImportOfPendingSession(t *testing.T) {
 func TestImportLeavesWhatIsThere(t *testing.T) {
 	alice, bob, _ := pair(t)
 	old := alice.exports(bob.at)
+	late := bob.encrypt(alice, "late")
 	used := alice.encrypt(bob, "after the export")
 	before := alice.rows()
 	alice.imports(bob.at, old, true)
@@ -327,6 +328,8 @@ func TestImportLeavesWhatIsThere(t *testing.T) {
 	moved.imports(bob.at, two, true)
 	require.Equal(t, own, moved.baseKey(bob))
 	require.Equal(t, 3, moved.count(rowsSession))
+	moved.reads(bob, late, "late")
+	require.Equal(t, own, moved.baseKey(bob), "what only decrypts is not promoted, after a final record either")
 	moved.reads(bob, bob.encrypt(alice, "answer"), "answer")
 	require.Equal(t, alice.baseKey(bob), moved.baseKey(bob))
 	bob.reads(moved, moved.encrypt(bob, "promoted"), "promoted")
@@ -481,6 +484,37 @@ func TestImportRefuses(t *testing.T) {
 	moved.imports(bob.at, java, true)
 	require.Equal(t, previous(1), moved.exports(bob.at))
 	require.ErrorIs(t, moved.encryptErr(bob, "no").Err, ErrNoSession)
+}
+
+// R-10.8-2: a mark is of a session that there is, once, and not of the current
+// one.
+func TestReadOnlyMarks(t *testing.T) {
+	key := x3dh.GenerateIdentityKey().Public().Bytes()
+	row := func(active bool, marks ...[]byte) []byte {
+		b := wire.AppendBytes(wire.AppendBytes(nil, 1, key), 3, key)
+		if active {
+			b = wire.AppendUint(b, 4, 1)
+		}
+		for _, m := range marks {
+			b = wire.AppendBytes(b, 5, m)
+		}
+		return b
+	}
+	p, err := parsePeer(row(false, key))
+	require.NoError(t, err)
+	require.Len(t, p.readOnly, 1)
+	b, err := p.AppendBinary(nil)
+	require.NoError(t, err)
+	require.Equal(t, row(false, key), b)
+	for name, bad := range map[string][]byte{
+		"current":       row(true, key),
+		"twice":         row(false, key, key),
+		"of no session": row(false, x3dh.GenerateIdentityKey().Public().Bytes()),
+		"no key":        row(false, nil),
+	} {
+		_, err := parsePeer(bad)
+		require.Error(t, err, name)
+	}
 }
 
 // R-10.8-4: the device is the one that it was: identity, registration ID,
