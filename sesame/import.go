@@ -61,14 +61,6 @@ func (d *Device) importRecord(tx Tx, a Address, record []byte, final bool) error
 	}
 
 	current = current && final && !p.active
-	room := max(0, 1+MaxArchivedSessions-len(p.sessions))
-	if current {
-		room = 1 + MaxArchivedSessions
-	}
-	sessions = sessions[:min(len(sessions), room)]
-	if len(sessions) == 0 {
-		return nil
-	}
 	var bases []x3dh.PublicKey
 	for _, s := range sessions {
 		s.at, s.key = a, rowSession(a, s.base)

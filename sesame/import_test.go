@@ -318,6 +318,18 @@ func TestImportLeavesWhatIsThere(t *testing.T) {
 	moved.imports(bob.at, old, true)
 	require.Equal(t, before, moved.rows(), "what only decrypts is not made to write by a record")
 
+	// The current session of the record is there, and only decrypts: none of the
+	// past becomes the current one in its place.
+	behind := fresh(alice)
+	behind.imports(bob.at, old, false)
+	other := fresh(alice)
+	other.start(bob)
+	second := other.exports(bob.at)
+	second[0] = 2<<3 | 2
+	behind.imports(bob.at, append(slices.Clone(old), second...), true)
+	require.Equal(t, 2, behind.count(rowsSession))
+	require.Equal(t, none, behind.baseKey(bob))
+
 	// A record with one session more: that is taken, behind the own current one.
 	// What was current there is one of the past, and may be promoted.
 	alice.start(bob)
@@ -406,6 +418,9 @@ func TestImportTrust(t *testing.T) {
 	final := newSnapshot(known)
 	final.imports(bob.at, record, true)
 	require.ErrorIs(t, final.encryptErr(bob, "no").Err, ErrIdentityChanged)
+	var peer Peer
+	final.do(func(tx Tx) (err error) { peer, err = final.Peer(tx, bob.at); return err })
+	require.Equal(t, bob.published.IdentityKey, peer.Changed)
 
 	// That of a session which only decrypts changes nothing. What it decrypts
 	// is marked.
@@ -434,8 +449,10 @@ func TestImportRefuses(t *testing.T) {
 	require.True(t, d.Next())
 	session := d.Bytes()
 	previous := func(n int) (b []byte) {
-		for range n {
-			b = wire.AppendBytes(b, 2, session)
+		for i := range n {
+			other := slices.Clone(session)
+			other[len(other)-10] ^= byte(i) // of the base key
+			b = wire.AppendBytes(b, 2, other)
 		}
 		return b
 	}
@@ -480,6 +497,9 @@ func TestImportRefuses(t *testing.T) {
 		require.ErrorIs(t, moved.try(func(tx Tx) error { return moved.importRecord(tx, Address{}, record, final) }), ErrAddress)
 	}
 	require.ErrorIs(t, moved.try(func(tx Tx) error { _, err := moved.Export(tx, bob.at); return err }), ErrNoSession)
+	full := fresh(alice)
+	full.imports(bob.at, append(slices.Clone(record), previous(41)[len(previous(2)):]...), true)
+	require.Equal(t, 1+MaxArchivedSessions, full.count(rowsSession))
 	java := append([]byte{1<<3 | 2, 0}, previous(1)...)
 	moved.imports(bob.at, java, true)
 	require.Equal(t, previous(1), moved.exports(bob.at))
