@@ -369,7 +369,7 @@ func TestRetryRequestAuthenticatedAndLimited(t *testing.T) {
 func (a *app) ratchetKey(peer *app) (key x3dh.PublicKey) {
 	a.t.Helper()
 	a.do(func(tx Tx) error {
-		s, _, err := a.session(tx, peer.at, a.baseKey(peer))
+		s, err := a.session(tx, peer.at, a.baseKey(peer))
 		if err == nil {
 			key = s.RatchetKey()
 		}

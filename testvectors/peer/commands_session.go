@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 
 	"github.com/sotto-im/sotto/ratchet"
 	"github.com/sotto-im/sotto/sesame"
@@ -63,7 +64,9 @@ func exportSession(s *party, a *args) (any, error) {
 
 func (s *party) record(with address) (b []byte, err error) {
 	err = s.store.Do(func(tx sesame.Tx) (err error) {
-		b, err = getRecord(tx, with)
+		if b, err = s.device.Export(tx, with.sesame()); errors.Is(err, sesame.ErrNoSession) {
+			return nil // and no record
+		}
 		return err
 	})
 	return b, err
@@ -74,7 +77,15 @@ func importSession(s *party, a *args) (any, error) {
 	if err := a.close(); err != nil {
 		return nil, err
 	}
-	return none{}, s.store.Do(func(tx sesame.Tx) error { return putRecord(tx, with, b, s.family) })
+	return none{}, s.store.Do(func(tx sesame.Tx) error {
+		if err := deleteSessions(tx, with); err != nil {
+			return err
+		}
+		if err := s.device.ImportFinal(tx, with.sesame(), b); err != nil {
+			return recordError(err)
+		}
+		return nil
+	})
 }
 
 func deleteSession(s *party, a *args) (any, error) {

@@ -521,7 +521,7 @@ func TestImportSession(t *testing.T) {
 		"name": bob.address["name"], "deviceId": bob.address["deviceId"], "identityPrivate": bob.me["identityPrivate"],
 	})
 	for _, bad := range []string{
-		"00", "0a00", "0a02ffff", exported[2:], exported[:len(exported)-2], exported + "0a", exported + "0a00",
+		"00", "0a02ffff", exported[2:], exported[:len(exported)-2], exported + "0a", exported + "0a00",
 		"0a047a0201027a", exported + "0a" + exported[2:],
 	} {
 		moved.fails("InvalidProtobufEncoding", "importSession", m{"address": alice.address, "record": bad})
@@ -552,7 +552,9 @@ func TestImportSession(t *testing.T) {
 		moved.fails("InvalidProtobufEncoding", "importSession", m{"address": alice.address, "record": hex.EncodeToString(broken.encode())})
 	}
 
-	// A record of no sessions leaves none, and is none.
+	// A record of no sessions leaves none, and is none; so does one whose current
+	// session is empty.
+	moved.ok("importSession", m{"address": alice.address, "record": "0a00"})
 	moved.ok("importSession", m{"address": alice.address, "record": ""})
 	require.Equal(t, m{"record": nil}, moved.ok("exportSession", m{"address": alice.address}))
 	require.Equal(t, alice.me["identityPublic"], moved.ok("getIdentity", m{"address": alice.address})["identityKey"])
