@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sotto-im/sotto/internal/cbc"
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/kdf"
 	"github.com/sotto-im/sotto/internal/secret"
@@ -229,7 +230,7 @@ func TestMACBeforePadding(t *testing.T) {
 	decrypts := func(last ...byte) bool {
 		buf := bytes.Repeat([]byte{0xaa}, 16)
 		copy(buf[16-len(last):], last)
-		encryptCBC(&keys, make([]byte, 16), buf)
+		cbc.Encrypt(&keys.Cipher, &keys.IV, make([]byte, 16), buf)
 		m := sealed(t, alice, func(f *fields) { f.ciphertext = buf })
 		parsed, err := parseMessage(m, 3)
 		require.NoError(t, err)
@@ -382,7 +383,7 @@ func TestNothingStaysBehindDst(t *testing.T) {
 	seed := alice.load().sending.ck.seed()
 	keys := kdf.ExpandSeed(&seed, nil)
 	secret := bytes.Repeat([]byte("plaintext"), 16)[:128] // no padding
-	encryptCBC(&keys, make([]byte, 16), secret)
+	cbc.Encrypt(&keys.Cipher, &keys.IV, make([]byte, 16), secret)
 	m := sealed(t, alice, func(f *fields) { f.ciphertext = bytes.Clone(secret) })
 	backing := make([]byte, 500)
 	_, err := bob.Decrypt(backing[:0], m)

@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"testing"
 
+	"github.com/sotto-im/sotto/internal/cbc"
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/kdf"
 )
@@ -53,7 +54,7 @@ func BenchmarkFloorEncrypt(b *testing.B) {
 		var keys kdf.MessageKeys
 		for b.Loop() {
 			ck, keys = floorKeys(ck)
-			out := make([]byte, paddedLen(len(plaintext)))
+			out := make([]byte, cbc.PaddedLen(len(plaintext)))
 			copy(out, plaintext)
 			block, err := aes.NewCipher(keys.Cipher[:])
 			if err != nil {
@@ -91,7 +92,7 @@ func BenchmarkFloorDecrypt(b *testing.B) {
 		var ck [32]byte
 		var id [33]byte
 		var keys kdf.MessageKeys
-		ciphertext := make([]byte, paddedLen(len(plaintext)))
+		ciphertext := make([]byte, cbc.PaddedLen(len(plaintext)))
 		for b.Loop() {
 			ck, keys = floorKeys(ck)
 			kdf.MessageMAC(&keys.MAC, &id, &id, ciphertext)

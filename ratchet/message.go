@@ -1,10 +1,10 @@
 package ratchet
 
 import (
-	"crypto/aes"
 	"errors"
 	"slices"
 
+	"github.com/sotto-im/sotto/internal/cbc"
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/kdf"
 	"github.com/sotto-im/sotto/internal/wire"
@@ -97,7 +97,7 @@ var errMalformedKey = errors.Join(ErrMalformed, curve.ErrInvalidKey)
 // dst. plaintext may overlap dst and the memory behind it.
 func (s *state) appendMessage(dst, plaintext []byte, k *kdf.MessageKeys) []byte {
 	ratchetKey, counter := &s.sending.public, s.sending.ck.index
-	padded := paddedLen(len(plaintext))
+	padded := cbc.PaddedLen(len(plaintext))
 	size := 1 + wire.SizeBytes(1, curve.PublicKeySize) + wire.SizeUint(2, uint64(counter)) +
 		wire.SizeUint(3, uint64(s.previousCounter)) + wire.SizeBytes(4, padded) + macSize
 
@@ -108,8 +108,8 @@ func (s *state) appendMessage(dst, plaintext []byte, k *kdf.MessageKeys) []byte 
 	// The plaintext moves first: the header may overwrite where it came from.
 	ciphertext := msg[size-macSize-padded : size-macSize]
 	copy(ciphertext, plaintext)
-	pad(ciphertext, len(plaintext))
-	encryptCBC(k, msg[:aes.BlockSize], ciphertext)
+	cbc.Pad(ciphertext, len(plaintext))
+	cbc.Encrypt(&k.Cipher, &k.IV, msg[:cbc.BlockSize], ciphertext)
 
 	h := append(msg[:0], s.family.versionByte())
 	h = ratchetKey.Append(wire.AppendBytesHeader(h, 1, curve.PublicKeySize))

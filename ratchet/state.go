@@ -1,10 +1,10 @@
 package ratchet
 
 import (
-	"crypto/aes"
 	"crypto/subtle"
 	"slices"
 
+	"github.com/sotto-im/sotto/internal/cbc"
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/kdf"
 )
@@ -197,9 +197,9 @@ func (s *state) open(dst []byte, m *message, keys *kdf.MessageKeys) ([]byte, err
 	}
 	// Decrypted in place, so that dst may overlap the message.
 	n := len(dst)
-	out := append(slices.Grow(dst, len(m.ciphertext)+aes.BlockSize), m.ciphertext...)
-	iv := out[len(out) : len(out)+aes.BlockSize]
-	plaintext, ok := decryptCBC(keys, iv, out[n:])
+	out := append(slices.Grow(dst, len(m.ciphertext)+cbc.BlockSize), m.ciphertext...)
+	iv := out[len(out) : len(out)+cbc.BlockSize]
+	plaintext, ok := cbc.Decrypt(&keys.Cipher, &keys.IV, iv, out[n:])
 	clear(iv)
 	if !ok {
 		clear(out[n:])

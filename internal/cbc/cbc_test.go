@@ -1,0 +1,84 @@
+package cbc
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/testvectors"
+)
+
+// NIST SP 800-38A F.2: those of its cases that have a 256-bit key.
+func TestCBCVectors(t *testing.T) {
+	var v struct {
+		Source, Licence, Verified string
+		Vectors                   []struct {
+			Name                           string
+			Key, IV, Plaintext, Ciphertext testvectors.Hex
+		}
+		Padded struct {
+			Note       string
+			Ciphertext testvectors.Hex
+		} `json:"derived_pkcs7"`
+	}
+	require.NoError(t, testvectors.Load("standard/sp800_38a_aes_cbc.json", &v))
+	run := 0
+	for _, c := range v.Vectors {
+		if len(c.Key) != 32 {
+			continue
+		}
+		run++
+		key, iv, room := [32]byte(c.Key), [16]byte(c.IV), make([]byte, 16)
+		buf := append([]byte(nil), c.Plaintext...)
+		Encrypt(&key, &iv, room, buf)
+		require.Equal(t, []byte(c.Ciphertext), buf, c.Name)
+
+		// NIST's have no padding; derived_pkcs7 is the same with it.
+		n := len(c.Plaintext)
+		buf = append(append(buf[:0], c.Plaintext...), make([]byte, PaddedLen(n)-n)...)
+		Pad(buf, n)
+		Encrypt(&key, &iv, room, buf)
+		require.Equal(t, []byte(v.Padded.Ciphertext), buf)
+		got, ok := Decrypt(&key, &iv, room, buf)
+		require.True(t, ok)
+		require.Equal(t, []byte(c.Plaintext), got)
+	}
+	require.Equal(t, 1, run)
+}
+
+// Whatever the last block says, the padding is right or the answer is no.
+func TestPadding(t *testing.T) {
+	var key [32]byte
+	var iv [16]byte
+	room := make([]byte, 16)
+	for n := range 100 {
+		buf := make([]byte, PaddedLen(n))
+		for i := range n {
+			buf[i] = byte(i)
+		}
+		Pad(buf, n)
+		Encrypt(&key, &iv, room, buf)
+		got, ok := Decrypt(&key, &iv, room, buf)
+		require.True(t, ok)
+		require.Len(t, got, n)
+		for i := range got {
+			require.Equal(t, byte(i), got[i])
+		}
+	}
+	for length := range 50 {
+		_, ok := Decrypt(&key, &iv, room, make([]byte, length))
+		require.False(t, ok, "%d zeros", length) // they do not decrypt to padding
+	}
+	for last := range 256 {
+		for _, fill := range []byte{0xaa, byte(last)} {
+			buf := make([]byte, 32)
+			for i := range buf {
+				buf[i] = fill
+			}
+			buf[31] = byte(last)
+			Encrypt(&key, &iv, room, buf)
+			_, ok := Decrypt(&key, &iv, room, buf)
+			require.Equal(t, last == 1 || fill == byte(last) && 1 <= last && last <= 16, ok, "%d after %d", last, fill)
+		}
+	}
+}
