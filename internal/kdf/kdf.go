@@ -78,6 +78,23 @@ func ExpandSeed(seed, salt *[32]byte) (k MessageKeys) {
 	return k
 }
 
+// GroupMessageKeys are the keys of one message of a group. It has no MAC but a
+// signature.
+type GroupMessageKeys struct {
+	IV     [16]byte
+	Cipher [32]byte
+}
+
+// ExpandGroupSeed derives the keys of a group message from its seed (SPEC.md
+// §11.2). The IV comes first, other than in [ExpandSeed].
+func ExpandGroupSeed(seed *[32]byte) (k GroupMessageKeys) {
+	var okm [48]byte
+	hkdfSHA256(okm[:], &[32]byte{}, seed[:], labelGroup)
+	copy(k.IV[:], okm[:16])
+	copy(k.Cipher[:], okm[16:])
+	return k
+}
+
 // MessageMAC is the untruncated MAC of a message: over the identity keys of
 // its sender and its receiver, 33 bytes each, then the message from the version
 // byte to the end of the protobuf (SPEC.md §5.4).

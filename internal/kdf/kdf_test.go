@@ -79,6 +79,9 @@ func TestDerivations(t *testing.T) {
 		require.Equal(t, key(seed[:], s, "WhisperMessageKeys", 80), append(append(k.Cipher[:], k.MAC[:]...), k.IV[:]...))
 	}
 
+	g := ExpandGroupSeed(&seed)
+	require.Equal(t, key(seed[:], nil, "WhisperGroup", 48), append(g.IV[:], g.Cipher[:]...))
+
 	from, to := [33]byte{5, 1}, [33]byte{5, 2}
 	for _, n := range []int{0, 1, 63, 64, 65, 10000} {
 		m := make([]byte, n)
@@ -96,6 +99,7 @@ func TestDerivationsDoNotAllocate(t *testing.T) {
 		a = ChainKey(a)
 		b = MessageSeed(a)
 		k := ExpandSeed(&b, nil)
+		ExpandGroupSeed(&b)
 		MessageMAC(&k.MAC, &from, &to, m)
 	}))
 }

@@ -43,6 +43,7 @@ func list(t *testing.T) map[string]pkg {
 	}
 	require.Contains(t, pkgs, "x3dh")
 	require.Contains(t, pkgs, "ratchet")
+	require.Contains(t, pkgs, "senderkey")
 	require.Contains(t, pkgs, "envelope")
 	require.Contains(t, pkgs, "lamport")
 	return pkgs
@@ -109,6 +110,11 @@ func TestLayers(t *testing.T) {
 		require.False(t, knows(rule.name, rule.mustNotKnow), "%s knows %s", rule.name, rule.mustNotKnow)
 	}
 	require.True(t, knows("ratchet", "x3dh"))
+	for _, i := range pkgs["senderkey"].Imports {
+		if strings.HasPrefix(i, module) {
+			require.Contains(t, []string{"cbc", "curve", "kdf", "secret", "wire"}, strings.TrimPrefix(i, module+"/internal/"), "senderkey")
+		}
+	}
 	for name, p := range pkgs {
 		for _, i := range p.Imports {
 			if strings.HasPrefix(i, "filippo.io/edwards25519") {
