@@ -95,13 +95,19 @@ func TestDeliveredOfAnotherChain(t *testing.T) {
 	before := record(t, s)
 	for _, f := range []func(DistributionID, ...Member) error{s.Delivered, s.Lacks} {
 		require.NoError(t, f(first.Chain, members(1)...))
+		require.Equal(t, before, record(t, s))
 		require.NoError(t, f(DistributionID{}, members(1)...))
+		require.Equal(t, before, record(t, s))
 		require.NoError(t, f(second.Chain, members(2, 9)...), "not given it")
+		require.Equal(t, before, record(t, s))
 		require.NoError(t, f(second.Chain))
+		require.Equal(t, before, record(t, s))
 	}
-	require.Equal(t, before, record(t, s))
 	require.NoError(t, s.Delivered(second.Chain, append(members(9, 1), members(1, 2)...)...))
 	require.Equal(t, ledger{has: members(1)}, s.load().ledger)
+	before = record(t, s)
+	require.NoError(t, s.Lacks(first.Chain, members(1)...))
+	require.Equal(t, before, record(t, s))
 	require.NoError(t, NewSender(Config{}).Delivered(DistributionID{}, members(1)...), "before the first message")
 }
 
