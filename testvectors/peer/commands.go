@@ -36,13 +36,14 @@ func commands() []command {
 		{"fingerprint", pure(fingerprint)},
 		{"parseSignalMessage", pure(runParseSignalMessage)},
 		{"parsePreKeySignalMessage", pure(runParsePreKeySignalMessage)},
+		{"senderKeyDistributionCreate", ofParty(senderKeyDistributionCreate)},
+		{"senderKeyDistributionProcess", ofParty(senderKeyDistributionProcess)},
+		{"groupEncrypt", ofParty(groupEncrypt)},
+		{"groupDecrypt", ofParty(groupDecrypt)},
+		{"exportSenderKey", ofParty(exportSenderKey)},
+		{"importSenderKey", ofParty(importSenderKey)},
+		{"parseSenderKeyMessage", runParseSenderKeyMessage},
 	}
-}
-
-// later are the commands of the protocol that wait for package senderkey.
-var later = []string{
-	"senderKeyDistributionCreate", "senderKeyDistributionProcess", "groupEncrypt", "groupDecrypt",
-	"exportSenderKey", "importSenderKey", "parseSenderKeyMessage",
 }
 
 // ofParty is a command on the stores of a party.
@@ -87,13 +88,10 @@ func (p *peer) run(a *args) (any, error) {
 	}
 	all := commands()
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
-	switch {
-	case i >= 0:
-		return all[i].run(p, store, a)
-	case slices.Contains(later, name):
-		return nil, badRequest("%s is not implemented", name)
+	if i < 0 {
+		return nil, badRequest("unknown command %.40q", name)
 	}
-	return nil, badRequest("unknown command %.40q", name)
+	return all[i].run(p, store, a)
 }
 
 // none is the result of a command that has nothing to say.

@@ -84,7 +84,6 @@ func TestLines(t *testing.T) {
 		require.Less(t, len(got[0]), 300, "an answer does not repeat what it was sent")
 		require.Contains(t, got[1], `{"id":"next","ok":true,`)
 	}
-	require.Contains(t, lines(t, `{"id":7,"cmd":"groupEncrypt"}`, true)[0], "not implemented")
 }
 
 // TestLongLines: lines of 16 MiB are looked at, longer ones are not, and the

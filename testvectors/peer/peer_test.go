@@ -193,7 +193,7 @@ func dump(t testing.TB, p *peer) string {
 			return nil
 		})
 	}
-	return out.String()
+	return out.String() + dumpSenderKeys(p)
 }
 
 func eachRow(t testing.TB, s *party, f func(key string, value []byte) error) {

@@ -46,6 +46,8 @@ type party struct {
 	store  *sesame.Memory
 	device *sesame.Device
 	now    time.Time // of the command
+
+	senderKeys senderKeys // of groups, which the device does not have yet
 }
 
 func newParty(who address, family ratchet.Family, registrationID uint32, private curve.PrivateKey) (*party, error) {
