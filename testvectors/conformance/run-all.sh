@@ -28,7 +28,8 @@ for m in talk simultaneous reset archived; do
 	drive "$S" "$W" --mode $m
 done
 drive "$S" "$T" --mode skipped --schedules 2 # 20 s each
-drive "$W" "$M"
+for peer in "$S" "$T"; do drive "$peer" "$T" --mode group; done # the WhatsApp family's format is another one
+for m in talk group; do drive "$W" "$M" --mode $m; done
 drive "$T" "$M"
 cross "$S" "$T"; cross "$T" "$T"; cross "$S" "$W"; cross "$M" "$W"
 exit $rc

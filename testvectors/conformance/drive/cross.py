@@ -182,12 +182,11 @@ def sender_keys(rng, p, q):
     s, r = Party(rng, p, "cross-s"), Party(rng, q, "cross-r")
     gid = str(uuid.UUID(int=rng.getrandbits(128), version=4))
     d = s("senderKeyDistributionCreate", distributionId=gid)
-    if (p.mau or q.mau) and (p.mau, q.mau) != (True, True):
-        f = bytes.fromhex(d["message"])
-        if (f[1] == 0x08) != q.mau:   # field 1 is the UUID (0a) or the id (08)
-            refused(lambda: r("senderKeyDistributionProcess", sender=s.address, message=d["message"]), "distribution message of the other family")
-            st["sender keys of the other family refused"] += 1
-            return
+    probe = r("senderKeyDistributionCreate", distributionId=str(uuid.UUID(int=rng.getrandbits(128), version=4)))
+    if d["message"][2:4] != probe["message"][2:4]:   # field 1 is the UUID (0a) or the id (08)
+        refused(lambda: r("senderKeyDistributionProcess", sender=s.address, message=d["message"]), "distribution message of the other family")
+        st["sender keys of the other family refused"] += 1
+        return
     r("senderKeyDistributionProcess", sender=s.address, message=d["message"])
     msgs = []
     for _ in range(6):
