@@ -129,3 +129,16 @@ func TestUUID(t *testing.T) {
 		require.Equal(t, "BadRequest", r.Error.Name)
 	}
 }
+
+// A command makes other stores; a peer that shares what is in them, as the
+// tests' clones do, is left alone.
+func TestSenderKeysAreValues(t *testing.T) {
+	p, sound := newWorld(t, ratchet.Signal)
+	before := dump(t, p)
+	c := clone(t, p)
+	for _, cmd := range []string{"groupEncrypt", "groupDecrypt", "senderKeyDistributionProcess"} {
+		result(t, c, cmd, sound[cmd])
+	}
+	require.NotEqual(t, before, dump(t, c))
+	require.Equal(t, before, dump(t, p))
+}
