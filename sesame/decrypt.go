@@ -60,23 +60,14 @@ func (d *Device) Decrypt(tx Tx, from Address, typ ratchet.Type, message []byte) 
 		r.Err = undecryptable(errors.New("no such type of message"))
 	}
 	if err == nil && r.Err != nil {
-		err = c.unchanged()
+		// The session that the message belongs to may have been made meanwhile,
+		// and its prekey used up.
+		err = unchanged(tx, from, c.rev)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return r, nil
-}
-
-// unchanged makes sure that a verdict is about the sessions that there are now.
-// What was only read is not guarded: another transaction may have made the
-// session that the message belongs to, and used up its prekey.
-func (c *call) unchanged() error {
-	_, rev, err := c.tx.Get(rowPeer(c.from))
-	if err == nil && rev != c.rev {
-		err = ErrConflict
-	}
-	return err
 }
 
 // undecryptable is ErrUndecryptable with its reason.

@@ -437,7 +437,7 @@ func TestArchivedSessionsBounded(t *testing.T) {
 	bad := append([]byte(nil), m.Bytes...)
 	bad[len(bad)-1] ^= 1
 	gets, puts := bob.work(alice, Message{Type: ratchet.Ordinary, Bytes: bad})
-	require.Equal(t, []int{3, 0}, []int{gets, puts})
+	require.Equal(t, []int{3, 0}, []int{gets, puts}, "the peer, the session, and the peer again")
 	gets, puts = bob.work(alice, Message{Type: ratchet.Ordinary, Bytes: forge(t, 1)})
 	require.Equal(t, []int{3 + MaxArchivedSessions, 0}, []int{gets, puts})
 	gets, puts = bob.work(alice, m)

@@ -72,7 +72,7 @@ func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error
 		m.Err = ErrAddress
 		return m, nil
 	}
-	p, _, err := d.peer(tx, to)
+	p, peerRev, err := d.peer(tx, to)
 	if err != nil {
 		return m, err
 	}
@@ -87,6 +87,12 @@ func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error
 	if since, pending := s.Unacknowledged(); pending && since.Add(UnacknowledgedAge).Before(d.config.Now()) {
 		m.Err = ErrNoSession
 		return m, nil
+	}
+	// If another transaction made the session one of the past before we read it,
+	// it has forgotten its prekeys, and a peer that has no message of it yet could
+	// not read this one.
+	if err := unchanged(tx, to, peerRev); err != nil {
+		return m, err
 	}
 	if p.changed != none || s.RemoteIdentity() != p.identity {
 		m.Err = ErrIdentityChanged

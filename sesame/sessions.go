@@ -23,6 +23,16 @@ func (d *Device) peer(tx Tx, a Address) (*peerRecord, uint64, error) {
 	return p, rev, err
 }
 
+// unchanged is ErrConflict if the peer's row was changed since it was read with
+// revision rev: what was only read is not guarded.
+func unchanged(tx Tx, a Address, rev uint64) error {
+	_, now, err := tx.Get(rowPeer(a))
+	if err == nil && now != rev {
+		err = ErrConflict
+	}
+	return err
+}
+
 // makeCurrent makes the session base the current one: the one before it is
 // archived, and those over the limit are deleted. p is stored.
 func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x3dh.PublicKey) error {

@@ -1,0 +1,125 @@
+package sesame
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/ratchet"
+)
+
+// A racingTx lets another transaction commit before the first read of a row
+// whose key begins with prefix. Databases that do not keep a snapshot for each
+// transaction do that (PostgreSQL's READ COMMITTED).
+type racingTx struct {
+	Tx
+	prefix string
+	other  func()
+}
+
+func (r *racingTx) Get(key string) ([]byte, uint64, error) {
+	if strings.HasPrefix(key, r.prefix) && r.other != nil {
+		other := r.other
+		r.other = nil
+		other()
+	}
+	return r.Tx.Get(key)
+}
+
+// race runs f, with other in the middle of it, and again if it conflicts; it
+// returns how often f ran.
+func (a *app) race(prefix string, other func(), f func(tx Tx) error) (runs int) {
+	a.t.Helper()
+	a.do(func(tx Tx) error {
+		runs++
+		r := &racingTx{tx, prefix, other}
+		if runs > 1 {
+			r.other = nil
+		}
+		err := f(r)
+		require.Nil(a.t, r.other, "the other transaction did not run")
+		return err
+	})
+	return runs
+}
+
+// R-10.5-5: a session that another transaction makes one of the past has
+// forgotten its prekeys. What is encrypted meanwhile can be read, also if it is
+// the first to arrive.
+func TestEncryptDuringStart(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	alice.start(bob)
+	var m Message
+	runs := alice.race(rowsSession, func() { alice.start(bob) }, func(tx Tx) error {
+		messages, err := alice.Encrypt(tx, []byte("in the new session"), bob.at)
+		if err == nil {
+			m = messages[0]
+		}
+		return err
+	})
+	require.Equal(t, 2, runs)
+	require.NoError(t, m.Err)
+	require.Equal(t, ratchet.Initial, m.Type)
+	bob.reads(alice, m, "in the new session")
+	alice.reads(bob, bob.encrypt(alice, "answer"), "answer")
+}
+
+// R-10.5-5: two transactions decrypt the first two messages of a session. The
+// one that finds the prekey used up, or the mark of a session without one,
+// must not take its message for lost or repeated.
+func TestDecryptDuringAccept(t *testing.T) {
+	for _, row := range []string{rowsPreKey, rowsAccepted} {
+		c := &clock{start}
+		alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+		if row == rowsAccepted {
+			bob.oneTime = nil
+		}
+		alice.start(bob)
+		first, second := alice.encrypt(bob, "first"), alice.encrypt(bob, "second")
+		var r *Result
+		runs := bob.race(row, func() { bob.reads(alice, first, "first") }, func(tx Tx) (err error) {
+			r, err = bob.Decrypt(tx, alice.at, second.Type, second.Bytes)
+			return err
+		})
+		require.Equal(t, 2, runs)
+		require.NoError(t, r.Err)
+		require.Equal(t, "second", string(r.Plaintext))
+	}
+}
+
+// R-10.5-5: a session that another transaction deletes meanwhile is a conflict,
+// not a damaged database.
+func TestSessionVanishes(t *testing.T) {
+	alice, bob, _ := pair(t)
+	m := bob.encrypt(alice, "to nobody")
+	snapshot := newSnapshot(alice)
+	forget := func(a *app) func() {
+		return func() { a.do(func(tx Tx) error { return a.Forget(tx, bob.at) }) }
+	}
+	var sent []Message
+	require.Equal(t, 2, alice.race(rowsSession, forget(alice), func(tx Tx) (err error) {
+		sent, err = alice.Encrypt(tx, nil, bob.at)
+		return err
+	}))
+	require.ErrorIs(t, sent[0].Err, ErrNoSession)
+	var r *Result
+	require.Equal(t, 2, snapshot.race(rowsSession, forget(snapshot), func(tx Tx) (err error) {
+		r, err = snapshot.Decrypt(tx, bob.at, m.Type, m.Bytes)
+		return err
+	}))
+	require.ErrorIs(t, r.Err, ErrNoSession)
+
+	// A session whose name is there, and which is not, is one.
+	for key := range bob.rows() {
+		if strings.HasPrefix(key, rowsSession) {
+			bob.do(func(tx Tx) error {
+				_, rev, err := tx.Get(key)
+				require.NoError(t, err)
+				return tx.Delete(key, rev)
+			})
+		}
+	}
+	require.ErrorIs(t, bob.encryptErr(alice, "").Err, ErrCorrupt)
+}
