@@ -388,6 +388,56 @@ func TestLateMessageOfAnArchivedSession(t *testing.T) {
 	require.Equal(t, sessions, bob.count(rowsSession), "promotion leaves no copies")
 }
 
+// R-10.4-1: late messages of an old session leave the newer one whole, in both
+// directions, and every promotion leaves two sessions (facts of a peer: all
+// replies in the newer session are lost after one late message, and 60
+// promotions leave 40 copies).
+func TestLateMessageKeepsNewerSession(t *testing.T) {
+	alice, bob, _ := pair(t)
+	const n = 20
+	var old, newer, replies []Message
+	for range n {
+		old = append(old, alice.encrypt(bob, "old"))
+	}
+	alice.start(bob)
+	bob.reads(alice, alice.encrypt(bob, "newer"), "newer")
+	alice.reads(bob, bob.encrypt(alice, "answer"), "answer")
+	for range n {
+		newer = append(newer, alice.encrypt(bob, "newer"))
+		replies = append(replies, bob.encrypt(alice, "reply"))
+	}
+	base := bob.baseKey(alice)
+	for i := range n {
+		bob.refuses(alice, Message{Type: ratchet.Ordinary, Bytes: forge(t, uint64(i))}, ErrUndecryptable)
+		bob.reads(alice, old[i], "old")
+		require.NotEqual(t, base, bob.baseKey(alice))
+		bob.reads(alice, newer[i], "newer")
+		require.Equal(t, base, bob.baseKey(alice))
+		require.Equal(t, 2, bob.count(rowsSession))
+		alice.reads(bob, replies[i], "reply")
+	}
+	alice.reads(bob, bob.encrypt(alice, "and on"), "and on")
+	bob.reads(alice, alice.encrypt(bob, "and on"), "and on")
+}
+
+// Two devices that have both started with a signed prekey that has died since
+// cannot read each other. It is enough that one of them starts anew.
+func TestBothPreKeysGone(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	c.now = c.now.Add(SignedPreKeyKept)
+	alice.start(bob)
+	bob.start(alice)
+	c.now = c.now.Add(time.Hour)
+	alice.publish()
+	bob.publish()
+	bob.refuses(alice, alice.encrypt(bob, "lost"), ErrUnknownPreKey)
+	alice.refuses(bob, bob.encrypt(alice, "lost"), ErrUnknownPreKey)
+	bob.start(alice)
+	alice.reads(bob, bob.encrypt(alice, "anew"), "anew")
+	bob.reads(alice, alice.encrypt(bob, "answer"), "answer")
+}
+
 // The first message is lost: those after it start the session just as well.
 func TestFirstMessageLost(t *testing.T) {
 	c := &clock{start}

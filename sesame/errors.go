@@ -52,7 +52,9 @@ var (
 	ErrUndecryptable = errors.New("sesame: message does not decrypt")
 
 	// ErrUnknownPreKey: an initial message to a prekey that is gone. As
-	// ErrUndecryptable; the sender has to start again from a fresh bundle.
+	// ErrUndecryptable; the sender has to start again from a fresh bundle. It
+	// does not know, so Start from its bundle before you write: if your own
+	// session is to a prekey that is gone, neither reads the other.
 	ErrUnknownPreKey = errors.New("sesame: initial message to a prekey that is gone")
 
 	// ErrNoSession: there is no session with that device, or none that may be
