@@ -12,8 +12,9 @@ const usage = `Sotto is the Signal protocol for Go. This command shows what it d
 usage: sotto <command> [flags]
 
 commands:
-  demo    two devices hold a conversation through a server, over a bad network
-  help    print this
+  demo      two devices hold a conversation through a server, over a bad network
+  simulate  devices whose databases and processes fail at every step, many times
+  help      print this
 
 "sotto <command> -h" describes a command. Exit codes: 0 all is well,
 1 something that must hold did not, 2 the command was used wrongly.
@@ -37,6 +38,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch command {
 	case "demo":
 		return demo(args, stdout, stderr)
+	case "simulate":
+		return simulateRuns(args, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return exitOK

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,11 +53,11 @@ func list(t *testing.T) map[string]pkg {
 }
 
 // core reports whether a package is part of the library: no command, no test
-// program, no helper of tests, not the reference server.
+// program, no helper of tests, not the reference server, not the simulation.
 func core(name string) bool {
 	return !strings.HasPrefix(name, "cmd/") && !strings.HasPrefix(name, "testvectors") &&
 		!strings.HasPrefix(name, "fuzz") && !strings.HasSuffix(name, "test") &&
-		name != "internal/rules" && name != "internal/relay"
+		name != "internal/rules" && name != "internal/relay" && name != "internal/simulate"
 }
 
 // H08 and the import rules: no weak randomness, no I/O, no clock, no cgo, no
@@ -135,6 +138,30 @@ func TestLayers(t *testing.T) {
 				require.Equal(t, module+"/internal/wire", d, name)
 			}
 		}
+	}
+}
+
+// The simulation knows what an application knows, and only the command knows
+// it. A seed is a run because it has no clock, no goroutine and no chance of its
+// own.
+func TestSimulationIsAnApplication(t *testing.T) {
+	const name = "internal/simulate"
+	pkgs := list(t)
+	require.Contains(t, pkgs, name)
+	for _, i := range pkgs[name].Imports {
+		if ours, ok := strings.CutPrefix(i, module+"/"); ok {
+			require.Contains(t, []string{"x3dh", "ratchet", "sesame", "sesame/txtest"}, ours)
+		}
+		require.NotContains(t, []string{"math/rand", "crypto/rand", "net", "os", "log", "unsafe", "reflect"}, i)
+	}
+	for other, p := range pkgs {
+		require.True(t, other == "cmd/sotto" || !slices.Contains(p.Imports, module+"/"+name), "%s imports the simulation", other)
+	}
+	for _, g := range pkgs[name].GoFiles {
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, filepath.Join(pkgs[name].Dir, g), nil, 0)
+		require.NoError(t, err)
+		noClock(t, fset, file)
 	}
 }
 

@@ -94,18 +94,21 @@ func TestConstantTimeComparisons(t *testing.T) {
 
 // Time comes in as a value.
 func TestNoClock(t *testing.T) {
-	eachFile(t, func(name string, fset *token.FileSet, file *ast.File) {
-		for _, fn := range []string{"Now", "Since", "Until", "After", "Sleep", "NewTimer", "NewTicker", "Tick", "AfterFunc"} {
-			for _, pos := range calls(file, "time", fn) {
-				t.Errorf("%s: time.%s", fset.Position(pos), fn)
-			}
+	eachFile(t, func(name string, fset *token.FileSet, file *ast.File) { noClock(t, fset, file) })
+}
+
+func noClock(t *testing.T, fset *token.FileSet, file *ast.File) {
+	t.Helper()
+	for _, fn := range []string{"Now", "Since", "Until", "After", "Sleep", "NewTimer", "NewTicker", "Tick", "AfterFunc"} {
+		for _, pos := range calls(file, "time", fn) {
+			t.Errorf("%s: time.%s", fset.Position(pos), fn)
 		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if g, ok := n.(*ast.GoStmt); ok {
-				t.Errorf("%s: a goroutine", fset.Position(g.Pos()))
-			}
-			return true
-		})
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if g, ok := n.(*ast.GoStmt); ok {
+			t.Errorf("%s: a goroutine", fset.Position(g.Pos()))
+		}
+		return true
 	})
 }
 

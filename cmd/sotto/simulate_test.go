@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func runSimulate(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(append([]string{"simulate"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestSimulate(t *testing.T) {
+	code, out, errs := runSimulate("--runs", "130", "--ops", "5", "--seed", "3", "--workers", "3")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, errs)
+	require.Regexp(t, `^summary:( [a-z_]+=\d+)+\n$`, out)
+	require.Contains(t, out, " runs=130 operations=650 ")
+	require.Contains(t, out, " violations=0 ops=5 seed=3\n")
+
+	// The same, however many at a time.
+	_, again, _ := runSimulate("--runs", "130", "--ops", "5", "--seed", "3", "--workers", "1")
+	require.Equal(t, out, again)
+
+	// A single run is told, a rule that is broken is found, and the run that the
+	// line names is that run.
+	code, out, errs = runSimulate("--break", "acknowledge-first", "--runs", "40")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "something that must hold did not")
+	require.NotRegexp(t, ` lost=0 `, out)
+	line := regexp.MustCompile(`(?m)^seed (\d+): LOST: .*$`).FindStringSubmatch(out)
+	require.NotNil(t, line)
+	code, out, _ = runSimulate("--break", "acknowledge-first", "--runs", "1", "--seed", line[1])
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, out, "\nVIOLATION: "+line[0]+"\n")
+	require.Contains(t, out, "\n"+line[0]+"\n")
+	require.Contains(t, out, "\nthe faults stop\n")
+}
+
+func TestSimulateUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"--runs", "0"}, {"--runs", "10000001"}, {"--ops", "0"}, {"--ops", "401"}, {"--workers", "0"},
+		{"--break", "nothing"}, {"--no-such-flag"}, {"argument"}, {"--seed", "-1"},
+	} {
+		code, out, errs := runSimulate(args...)
+		require.Equal(t, exitUsage, code, args)
+		require.Empty(t, out)
+		require.Contains(t, errs, "usage: sotto simulate")
+	}
+	code, out, errs := runSimulate("-h")
+	require.Equal(t, exitOK, code)
+	require.Empty(t, errs)
+	for _, what := range []string{"ignore-revisions", "acknowledge-first", "old_prekey", "-workers"} {
+		require.True(t, strings.Contains(out, what), what)
+	}
+}
