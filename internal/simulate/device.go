@@ -202,8 +202,11 @@ func (d *device) notice(p int, to *device) {
 		if err != nil || known.Identity != key && known.Changed != key {
 			return err
 		}
+		if err = dev.Confirm(tx, to.at, key); errors.Is(err, sesame.ErrIdentityChanged) {
+			return nil // it has shown another one between the two reads: next time
+		}
 		confirmed = true
-		return dev.Confirm(tx, to.at, key)
+		return err
 	})
 	if !confirmed {
 		return
