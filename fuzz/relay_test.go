@@ -13,6 +13,7 @@ import (
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/internal/relay"
 	"github.com/sotto-im/sotto/lamport"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // An office is a server, three devices of two users, the frames under way
@@ -90,11 +91,11 @@ func (o *office) must(ok bool, format string, args ...any) {
 func (o *office) reach(what string) { o.reached[what]++ }
 
 func (p *phone) client() *relay.Client {
-	return &relay.Client{Self: p.id, Store: p.store,
-		Seal: func(_ *relay.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
+	return &relay.Client{Self: p.id, Do: p.store.Do,
+		Seal: func(_ sesame.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
 			return 2, plaintext, nil
 		},
-		Open: func(_ *relay.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
+		Open: func(_ sesame.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
 			return ciphertext, envelope.Sender(from), nil
 		},
 	}

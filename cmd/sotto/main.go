@@ -12,7 +12,7 @@ const usage = `Sotto is the Signal protocol for Go. This command shows what it d
 usage: sotto <command> [flags]
 
 commands:
-  demo      two devices hold a conversation through a server, over a bad network
+  demo      three devices hold a conversation through a server, over a bad network
   simulate  devices whose databases and processes fail at every step, many times
   help      print this
 
@@ -37,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	switch command {
 	case "demo":
-		return demo(args, stdout, stderr)
+		return runDemo(args, stdout, stderr)
 	case "simulate":
 		return simulateRuns(args, stdout, stderr)
 	case "help", "-h", "-help", "--help":

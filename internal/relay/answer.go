@@ -61,7 +61,7 @@ func (c *Client) answered(tx *Tx, r *envelope.Result) (conversation [16]byte, mo
 		p := lamport.Position{Epoch: r.Epoch, Number: r.Sequence}
 		confirmed, err := l.key.Confirm(p)
 		if err != nil { // before what we had seen when we wrote it
-			c.count(func(s *Stats) { s.Contradictions++ })
+			tx.stats.Contradictions++
 			confirmed = lamport.ConfirmedKey(p, lamport.Stamp(l.m.Header.Stamp), lamport.Device(c.Self), r.ID)
 		}
 		c.sees(tx, conversation, p)
@@ -119,18 +119,40 @@ func (c *Client) move(tx *Tx, l *letter, key lamport.Key, state State) error {
 	return nil
 }
 
+// named lists the devices that a message is to be sealed for.
+func named(r *envelope.Result) (list []envelope.Recipient) {
+	seen := map[envelope.Device]bool{}
+	for _, table := range []*envelope.Recipients{&r.Missing, &r.Stale} {
+		for v := range table.All() {
+			if !seen[v.Device] {
+				list = append(list, v)
+			}
+			seen[v.Device] = true
+		}
+	}
+	return list
+}
+
+// meet makes sessions with the devices that the server names, if the message is
+// ours and waits. It comes before the transaction of the answer.
+func (c *Client) meet(r *envelope.Result) error {
+	if c.Meet == nil {
+		return nil
+	}
+	var l *letter
+	if err := c.update(func(tx *Tx) (err error) { l, err = c.letter(tx, r.ID); return err }); err != nil || l == nil {
+		return err
+	}
+	return c.Meet(named(r))
+}
+
 // repair seals a message anew for the devices that the server names. What it has
 // for the others stays as it is, and so do message ID and counter.
 func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
 	changed := map[envelope.Device]bool{}
-	var named []envelope.Recipient
-	for _, list := range []*envelope.Recipients{&r.Missing, &r.Stale} {
-		for v := range list.All() {
-			if !changed[v.Device] {
-				named = append(named, v)
-			}
-			changed[v.Device] = true
-		}
+	named := named(r)
+	for _, v := range named {
+		changed[v.Device] = true
 	}
 	for v := range r.Extra.All() {
 		changed[v.Device] = true
@@ -180,7 +202,7 @@ func (c *Client) lower(tx *Tx, refused *letter, r *envelope.Result) error {
 	}
 	err := clock.Lower(lamport.Stamp(h.Stamp), lamport.Stamp(r.MaxStamp))
 	if errors.Is(err, lamport.ErrOrder) {
-		c.count(func(s *Stats) { s.Contradictions++ })
+		tx.stats.Contradictions++
 		return c.settle(tx, refused, refused.key, Failed)
 	}
 	if err != nil {
@@ -228,17 +250,8 @@ func (c *Client) letter(tx *Tx, id [16]byte) (*letter, error) {
 	return nil, nil
 }
 
-func (c *Client) count(f func(*Stats)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f(&c.stats)
-}
-
 func clockKey(conversation [16]byte) string { return fmt.Sprintf("clock/%x", conversation) }
 func lineKey(key lamport.Key) string        { return "screen/" + string(key[:]) }
-
-// verdict of a delivery that is not shown.
-var errVerdict = errors.New("relay: not shown")
 
 // errCorrupt: rows of the store do not belong together.
 var errCorrupt = errors.New("relay: corrupt store")

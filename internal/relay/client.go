@@ -11,30 +11,42 @@ import (
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // A Client is one device: its outbox, its inbox, and what stands on its screen,
-// all in a Store, so that it may be dropped at any time and made again on the
-// same Store. Set the fields, then Run connections, one at a time; Send and
-// Messages may be called at any time.
+// all in the rows of the application's database, so that it may be dropped at any
+// time and made again on the same rows. Set the fields, then Run connections, one
+// at a time; Send and Messages may be called at any time.
 type Client struct {
-	Self  envelope.Device
-	Store *Store
+	Self envelope.Device
 
-	// Seal encrypts for one device and Open decrypts, as ratchet or sesame do.
+	// Do runs a function in a transaction of the database, and runs it again
+	// after sesame.ErrConflict. The client's transactions follow one another;
+	// the application may have others beside them.
+	Do func(func(sesame.Tx) error) error
+
+	// Seal encrypts for one device and Open decrypts, as a sesame.Device does.
 	// Both get the transaction of the message: the session is loaded from it
 	// and written to it, so that message and session are stored together or
-	// not at all. They own the rows with the prefix "session/".
+	// not at all. What is wrong with a device or a message is one of the errors
+	// named here; any other error is the transaction's, and rolls it back.
 	//
 	// The server names devices that Send did not: Seal is where the
-	// application's own rules of trust exclude one, with [ErrExcluded]; the
-	// message has failed then. Any other error is one of the store.
+	// application's own rules of trust exclude one, with [ErrExcluded]: the
+	// message has failed then. With [ErrWaits] it stays in the outbox, for the
+	// next connection, and so do those behind it: the user is to be asked first.
 	//
 	// Open returns who encrypted, as the session has it: from is what the
-	// server claims. After an error of Open nothing may have been written, for
-	// the rest is committed: the verdict, and the position.
-	Seal func(tx *Tx, to envelope.Device, registrationID uint32, plaintext []byte) (typ uint8, ciphertext []byte, err error)
-	Open func(tx *Tx, from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, sender envelope.Sender, err error)
+	// server claims. With [ErrUnreadable] the verdict is committed, and the
+	// position.
+	Seal func(tx sesame.Tx, to envelope.Device, registrationID uint32, plaintext []byte) (typ uint8, ciphertext []byte, err error)
+	Open func(tx sesame.Tx, from envelope.Device, typ uint8, ciphertext []byte) (plaintext []byte, sender envelope.Sender, err error)
+
+	// Meet is told of the devices that the server names, before a message is
+	// sealed for them: it fetches their bundles and makes sessions, in
+	// transactions of its own. An error ends the connection. Nil does nothing.
+	Meet func(devices []envelope.Recipient) error
 
 	// Member tells who may write in a conversation. A conversation that the
 	// user's own devices share has no other members: that keeps contacts out of
@@ -48,6 +60,7 @@ type Client struct {
 	// of our own was answered. It must not block.
 	Changed func()
 
+	one   sync.Mutex // transaction at a time
 	mu    sync.Mutex
 	kick  chan struct{}
 	stats Stats
@@ -74,25 +87,37 @@ func (c *Client) Stats() Stats {
 	return c.stats
 }
 
-// A Message is one line of the screen. SPEC.md §9.3.
-type Message struct {
-	Key          lamport.Key
-	Conversation [16]byte
-	ID           [16]byte
-	Sender       envelope.Device
-	State        State
-	Body         []byte
+func (s *Stats) add(more Stats) {
+	s.Refused += more.Refused
+	s.Duplicate += more.Duplicate
+	s.Gaps += more.Gaps
+	s.Restarts += more.Restarts
+	s.Contradictions += more.Contradictions
 }
 
-// A State is how far a message of our own has come.
-type State byte
+// update runs f in a transaction. f may run again: it sets what it returns, and
+// adds nothing to it.
+func (c *Client) update(f func(*Tx) error) error {
+	c.one.Lock()
+	defer c.one.Unlock()
+	var stats Stats
+	err := c.Do(func(rows sesame.Tx) error {
+		tx := &Tx{rows: rows}
+		err := tx.run(f)
+		stats = tx.stats
+		return err
+	})
+	if err == nil {
+		c.count(stats)
+	}
+	return err
+}
 
-// States. A message of another device is Sent.
-const (
-	Pending State = 1 + iota
-	Sent
-	Failed
-)
+func (c *Client) count(s Stats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.add(s)
+}
 
 // Rows of the client:
 //
@@ -108,7 +133,7 @@ const (
 // the screen, in one transaction. It is sent by the connection that runs, or by
 // the next; and again until it is answered, always the same bytes.
 func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body []byte) error {
-	err := c.Store.Update(func(tx *Tx) error {
+	err := c.update(func(tx *Tx) error {
 		counter, oldest := c.counters(tx)
 		if counter+1-oldest >= lamport.WindowSize {
 			return ErrOutboxFull
@@ -143,14 +168,23 @@ func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body [
 // another one could make the server take an old one for accepted. Connect first.
 var ErrOutboxFull = errors.New("relay: outbox full")
 
-// ErrExcluded is what Client.Seal returns for a device that is not written to.
-var ErrExcluded = errors.New("relay: device excluded")
+// What Client.Seal and Client.Open say of a device or a message.
+var (
+	// ErrExcluded: the device is not written to.
+	ErrExcluded = errors.New("relay: device excluded")
+
+	// ErrWaits: the device is not written to before the user has agreed.
+	ErrWaits = errors.New("relay: the message waits")
+
+	// ErrUnreadable: the message does not decrypt, or is not to be shown.
+	ErrUnreadable = errors.New("relay: message refused")
+)
 
 // Whisper sends an ephemeral message, such as "typing", if a connection runs.
 func (c *Client) Whisper(conn io.Writer, conversation, id [16]byte, to []envelope.Recipient, body []byte) error {
 	m := &envelope.Submit{Ephemeral: true, Header: envelope.Header{Conversation: conversation, ID: id, Sender: c.Self}}
 	var frame []byte
-	if err := c.Store.Update(func(tx *Tx) (err error) {
+	if err := c.update(func(tx *Tx) (err error) {
 		frame, err = c.seal(tx, m, to, body)
 		return err
 	}); err != nil {
@@ -169,7 +203,7 @@ func (c *Client) seal(tx *Tx, m *envelope.Submit, to []envelope.Recipient, body 
 	list := slices.Clone(to)
 	for i := range list {
 		if v := &list[i]; len(v.Ciphertext) == 0 {
-			if v.Type, v.Ciphertext, err = c.Seal(tx, v.Device, v.RegistrationID, plaintext); err != nil {
+			if v.Type, v.Ciphertext, err = c.Seal(tx.rows, v.Device, v.RegistrationID, plaintext); err != nil {
 				return nil, err
 			}
 		}
@@ -205,29 +239,6 @@ func (c *Client) sees(tx *Tx, conversation [16]byte, p lamport.Position) {
 	if p.Compare(c.seen(tx, conversation)) > 0 {
 		tx.Put(fmt.Sprintf("seen/%x", conversation), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, p.Epoch), p.Number))
 	}
-}
-
-func (c *Client) show(tx *Tx, key lamport.Key, state State, conversation [16]byte, body []byte) {
-	tx.Put(lineKey(key), append(append([]byte{byte(state)}, conversation[:]...), body...))
-}
-
-// Messages returns the lines of a conversation in display order.
-func (c *Client) Messages(conversation [16]byte) (list []Message) {
-	_ = c.Store.Update(func(tx *Tx) error {
-		for _, k := range tx.Keys("screen/") {
-			v := tx.Get(k)
-			m := Message{State: State(v[0]), Conversation: [16]byte(v[1:17]), Body: v[17:]}
-			copy(m.Key[:], k[len("screen/"):])
-			copy(m.Sender.User[:], m.Key[21:])
-			m.Sender.ID = binary.BigEndian.Uint32(m.Key[37:])
-			copy(m.ID[:], m.Key[41:])
-			if m.Conversation == conversation {
-				list = append(list, m)
-			}
-		}
-		return nil
-	})
-	return list
 }
 
 func (c *Client) wake() {
@@ -279,11 +290,12 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 		}
 	}
 	var in lamport.Inbox
-	err := c.Store.Update(func(tx *Tx) error { return tx.load("inbox", &in) })
+	err := c.update(func(tx *Tx) error { return tx.load("inbox", &in) })
 	if err == nil {
 		err = send(&envelope.Fetch{MailboxEpoch: in.At().Epoch, After: in.At().Number})
 	}
 	way := &underway{}
+	var failed error
 	all.Go(func() { // outbox
 		for {
 			select {
@@ -291,12 +303,12 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 			case <-done:
 				return
 			}
-			var frames [][]byte
-			_ = c.Store.Update(func(tx *Tx) error {
-				frames = c.outbox(tx, way)
-				return nil
-			})
-			for _, b := range frames {
+			var letters [][]byte
+			if failed = c.update(func(tx *Tx) error { letters = firstLetters(tx); return nil }); failed != nil {
+				conn.Close()
+				return
+			}
+			for _, b := range way.next(letters) {
 				select {
 				case writes <- b:
 				case <-broken:
@@ -311,6 +323,9 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 	close(done)
 	conn.Close()
 	all.Wait()
+	if failed != nil {
+		return failed
+	}
 	return err
 }
 
@@ -326,18 +341,28 @@ func (w *underway) arrived(conversation [16]byte) {
 	delete(w.sent, conversation)
 }
 
-// outbox lists the first frame of each conversation of which none is on its way.
-func (c *Client) outbox(tx *Tx, w *underway) (frames [][]byte) {
+// firstLetters lists the first row of the outbox of each conversation.
+func firstLetters(tx *Tx) (letters [][]byte) {
+	found := map[[16]byte]bool{}
+	for _, row := range tx.Keys("outbox/") {
+		b := tx.Get(row)
+		if len(b) < 17+len(lamport.Key{}) || found[[16]byte(b)] {
+			continue
+		}
+		found[[16]byte(b)] = true
+		letters = append(letters, slices.Clone(b))
+	}
+	return letters
+}
+
+// next picks the frames of those conversations of which none is on its way.
+func (w *underway) next(letters [][]byte) (frames [][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sent == nil {
 		w.sent = map[[16]byte]bool{}
 	}
-	for _, row := range tx.Keys("outbox/") {
-		b := tx.Get(row)
-		if len(b) < 17+len(lamport.Key{}) {
-			continue
-		}
+	for _, b := range letters {
 		if conversation := [16]byte(b); !w.sent[conversation] && len(w.sent) < maxUnanswered {
 			w.sent[conversation] = true
 			frames = append(frames, b[17+len(lamport.Key{}):])
@@ -361,12 +386,21 @@ func (c *Client) read(conn io.Reader, in *lamport.Inbox, way *underway, send fun
 		}
 		switch m := m.(type) {
 		case *envelope.Result:
+			if m.Code == envelope.DeviceMismatch {
+				if err := c.meet(m); err != nil {
+					return err
+				}
+			}
 			var conversation [16]byte
 			var more bool
-			if err := c.Store.Update(func(tx *Tx) (err error) {
+			err := c.update(func(tx *Tx) (err error) {
 				conversation, more, err = c.answered(tx, m)
 				return err
-			}); err != nil {
+			})
+			if errors.Is(err, ErrWaits) {
+				more, err = false, nil // nothing has changed
+			}
+			if err != nil {
 				return err
 			}
 			if more {

@@ -1,7 +1,8 @@
 // Package relay is the reference server and client of envelope and lamport: one
-// loop each, over any connection, with rows in an in-memory store. It shows what
-// belongs into which transaction, it is what `sotto demo` sends through, and the
-// tests run it with lost answers, crashes and devices that sleep.
+// loop each, over any connection. The server keeps its rows in memory, the client
+// in transactions of the application. It shows what belongs into which of them, it
+// is what `sotto demo` sends through, and the tests run it with lost answers,
+// crashes and devices that sleep.
 //
 // It is not a server for production: there is no authentication (the caller of
 // Serve says who connects), no quota but the length of a mailbox, and no disk.

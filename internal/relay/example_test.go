@@ -6,6 +6,7 @@ import (
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/internal/relay"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 func uuid(b byte) (v [16]byte) {
@@ -56,14 +57,14 @@ func Example() {
 	}
 
 	// A device: its rows, and the two functions that encrypt. Here nothing is
-	// encrypted; an application calls its ratchet sessions, or sesame.
+	// encrypted; an application calls its sesame.Device.
 	changed := make(chan struct{}, 100)
 	device := func(d envelope.Device) *relay.Client {
-		return &relay.Client{Self: d, Store: &relay.Store{}, Changed: func() { changed <- struct{}{} },
-			Seal: func(_ *relay.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
+		return &relay.Client{Self: d, Do: new(relay.Store).Do, Changed: func() { changed <- struct{}{} },
+			Seal: func(_ sesame.Tx, _ envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
 				return 2, plaintext, nil
 			},
-			Open: func(_ *relay.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
+			Open: func(_ sesame.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
 				return ciphertext, envelope.Sender(from), nil
 			},
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // What a server is caught at: SPEC.md R-8.10-3. It keeps a ciphertext and shows
@@ -51,7 +52,7 @@ func TestLyingServer(t *testing.T) {
 }
 
 func (w *world) acknowledged(d envelope.Device) bool {
-	return len((&Tx{store: w.server.Store}).Keys(deviceKey("item", d)+"/")) == 0
+	return len(w.server.Store.keys(deviceKey("item", d)+"/")) == 0
 }
 
 // E14: what a user's devices tell each other is refused from anybody else, before
@@ -126,7 +127,7 @@ func TestNoReceiptForUnknownTargetOrInvalid(t *testing.T) {
 		m := w.client(mallory, &Store{})
 		w.clients[mallory] = m
 		require.NoError(t, w.server.Register(mallory, 9))
-		m.Seal = func(_ *Tx, to envelope.Device, _ uint32, p []byte) (uint8, []byte, error) {
+		m.Seal = func(_ sesame.Tx, to envelope.Device, _ uint32, p []byte) (uint8, []byte, error) {
 			return 2, []byte("garbage"), nil
 		}
 		require.NoError(t, m.Send(chat, id('m', 1), []envelope.Recipient{{Device: bob, RegistrationID: 102}}, []byte("x")))
@@ -221,13 +222,13 @@ func TestServerRefuses(t *testing.T) {
 func TestOutboxFull(t *testing.T) {
 	w := newWorld(t, everyone...)
 	w.send(phone, 1, "one")
-	require.NoError(t, w.clients[phone].Store.Update(func(tx *Tx) error {
+	require.NoError(t, w.stores[phone].Update(func(tx *Tx) error {
 		tx.Put("counter", []byte{0, 0, 0, 0, 0, 0, 0x10, 0}) // 4096
 		return nil
 	}))
 	err := w.clients[phone].Send(chat, id('m', 2), w.to(phone), []byte("two"))
 	require.ErrorIs(t, err, ErrOutboxFull)
-	require.NoError(t, w.clients[phone].Store.Update(func(tx *Tx) error {
+	require.NoError(t, w.stores[phone].Update(func(tx *Tx) error {
 		tx.Put("counter", []byte{0, 0, 0, 0, 0, 0, 0x0f, 0xff})
 		return nil
 	}))
@@ -243,7 +244,7 @@ func TestReplacedConnection(t *testing.T) {
 		go func() { _ = w.server.Serve(b, bob) }()
 		go func() { ended <- w.clients[bob].Run(a) }()
 		synctest.Wait()
-		again := w.client(bob, w.clients[bob].Store)
+		again := w.client(bob, w.stores[bob])
 		w.clients[bob] = again
 		stop := w.connect(bob)
 		synctest.Wait()

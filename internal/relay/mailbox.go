@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
@@ -102,7 +103,7 @@ func (tx *Tx) after(d envelope.Device, position uint64, n int) (frames [][]byte,
 	}
 	for position < h.last && len(frames) < n {
 		position++
-		frames = append(frames, tx.Get(itemKey(d, position)))
+		frames = append(frames, slices.Clone(tx.Get(itemKey(d, position))))
 	}
 	return frames, position, nil
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/sotto-im/sotto/envelope"
@@ -12,7 +13,14 @@ func (c *Client) delivered(in *lamport.Inbox, m *envelope.Deliver, frame []byte,
 	if m.Ephemeral {
 		var body []byte
 		var refused error
-		if err := c.Store.Update(func(tx *Tx) error { body, refused = c.open(tx, m); return nil }); err != nil {
+		err := c.update(func(tx *Tx) error {
+			body, refused = c.open(tx, m)
+			if errors.Is(refused, ErrUnreadable) {
+				return nil // with what was written for the verdict
+			}
+			return refused
+		})
+		if err != nil {
 			return err
 		}
 		if refused == nil && c.Show != nil {
@@ -75,24 +83,27 @@ func (c *Client) processHeld(in *lamport.Inbox) error {
 // process is the transaction of a delivery: the plaintext, or the verdict that
 // there is none, and the position, together. Only then is it acknowledged.
 func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deliver) error {
-	return c.Store.Update(func(tx *Tx) error {
-		if err := in.Advance(p); err != nil {
-			return err
-		}
+	// If the transaction fails the connection ends, and in with it.
+	if err := in.Advance(p); err != nil {
+		return err
+	}
+	return c.update(func(tx *Tx) error {
 		if err := tx.save("inbox", in); err != nil {
 			return err
 		}
-		lost := in.At().Number - p.Number // a gap went on behind it
-		c.count(func(s *Stats) { s.Gaps += int(lost) })
+		tx.stats.Gaps = int(in.At().Number - p.Number) // a gap went on behind it
 		body, err := c.open(tx, m)
-		if err != nil {
-			c.count(func(s *Stats) { s.Refused++ })
+		if errors.Is(err, ErrUnreadable) {
+			tx.stats.Refused++
 			return nil // the verdict is stored with the position
+		}
+		if err != nil {
+			return err
 		}
 		h, u := m.Header, m.Untrusted
 		had := fmt.Sprintf("%s/%x", deviceKey("had", h.Sender), h.ID)
 		if tx.Get(had) != nil {
-			c.count(func(s *Stats) { s.Duplicate++ })
+			tx.stats.Duplicate++
 			return nil
 		}
 		tx.Put(had, nil)
@@ -103,18 +114,19 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 	})
 }
 
-// open decrypts, compares, and asks whether the sender may write here.
+// open decrypts, compares, and asks whether the sender may write here. An error
+// is ErrUnreadable, or one of the transaction.
 func (c *Client) open(tx *Tx, m *envelope.Deliver) ([]byte, error) {
-	plaintext, sender, err := c.Open(tx, m.Header.Sender, m.Type, m.Ciphertext)
+	plaintext, sender, err := c.Open(tx.rows, m.Header.Sender, m.Type, m.Ciphertext)
 	if err != nil {
 		return nil, err
 	}
 	body, err := envelope.Unpack(&m.Header, sender, plaintext)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	if c.Member != nil && !c.Member(m.Header.Conversation, m.Header.Sender) {
-		return nil, errVerdict
+		return nil, ErrUnreadable
 	}
 	return body, nil
 }
@@ -134,10 +146,10 @@ func (c *Client) gap(in *lamport.Inbox, m *envelope.Gap, send func(envelope.Mess
 		return err
 	}
 	if verdict == lamport.Process {
-		if err := c.Store.Update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
+		if err := c.update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
 			return err
 		}
-		c.count(func(s *Stats) { s.Gaps += int(in.At().Number - before) })
+		c.count(Stats{Gaps: int(in.At().Number - before)})
 		if err := c.processHeld(in); err != nil {
 			return err
 		}
@@ -153,12 +165,12 @@ func (c *Client) resync(in *lamport.Inbox, epoch uint32, send func(envelope.Mess
 	if err := in.Restart(epoch); err != nil {
 		return err
 	}
-	if err := c.Store.Update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
+	if err := c.update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
 		return err
 	}
 	if fresh {
 		return nil
 	}
-	c.count(func(s *Stats) { s.Restarts++ })
+	c.count(Stats{Restarts: 1})
 	return send(&envelope.Fetch{MailboxEpoch: epoch})
 }

@@ -3,10 +3,8 @@ package relay
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 func id(b ...byte) (v [16]byte) {
@@ -41,6 +40,7 @@ type world struct {
 	t       *testing.T
 	server  *Server
 	clients map[envelope.Device]*Client
+	stores  map[envelope.Device]*Store
 }
 
 func seal(from, to envelope.Device, plaintext []byte) []byte {
@@ -55,7 +55,7 @@ func decode(b []byte) (n uint64) {
 }
 
 func newWorld(t *testing.T, devices ...envelope.Device) *world {
-	w := &world{t: t, server: &Server{Store: &Store{}, Now: func() uint64 { return 1_700_000_000_000 }}, clients: map[envelope.Device]*Client{}}
+	w := &world{t: t, server: &Server{Store: &Store{}, Now: func() uint64 { return 1_700_000_000_000 }}, clients: map[envelope.Device]*Client{}, stores: map[envelope.Device]*Store{}}
 	for i, d := range devices {
 		require.NoError(t, w.server.Register(d, uint32(100+i)))
 		w.clients[d] = w.client(d, &Store{})
@@ -64,24 +64,27 @@ func newWorld(t *testing.T, devices ...envelope.Device) *world {
 }
 
 func (w *world) client(d envelope.Device, store *Store) *Client {
-	return &Client{Self: d, Store: store,
-		Seal: func(tx *Tx, to envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
+	w.stores[d] = store
+	return &Client{Self: d, Do: store.Do,
+		Seal: func(rows sesame.Tx, to envelope.Device, _ uint32, plaintext []byte) (uint8, []byte, error) {
+			tx := &Tx{rows: rows}
 			key := deviceKey("session/out", to)
 			n := binary.BigEndian.AppendUint64(nil, decode(tx.Get(key))+1)
 			tx.Put(key, n)
-			return 2, append(seal(d, to, n), plaintext...), nil
+			return 2, append(seal(d, to, n), plaintext...), tx.err
 		},
-		Open: func(tx *Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
+		Open: func(rows sesame.Tx, from envelope.Device, _ uint8, ciphertext []byte) ([]byte, envelope.Sender, error) {
+			tx := &Tx{rows: rows}
 			head := seal(from, d, nil)
 			if !bytes.HasPrefix(ciphertext, head) || len(ciphertext) < len(head)+8 {
-				return nil, envelope.Sender{}, errors.New("does not decrypt")
+				return nil, envelope.Sender{}, fmt.Errorf("%w: does not decrypt", ErrUnreadable)
 			}
 			key := fmt.Sprintf("%s/%x", deviceKey("session/in", from), ciphertext[len(head):len(head)+8])
 			if tx.Get(key) != nil {
-				return nil, envelope.Sender{}, errors.New("key used before")
+				return nil, envelope.Sender{}, fmt.Errorf("%w: key used before", ErrUnreadable)
 			}
 			tx.Put(key, nil)
-			return ciphertext[len(head)+8:], envelope.Sender(from), nil
+			return ciphertext[len(head)+8:], envelope.Sender(from), tx.err
 		},
 		Member: func(conversation [16]byte, from envelope.Device) bool {
 			return conversation == chat || from.User == phone.User
@@ -194,7 +197,7 @@ func TestBrokenConnectionsAndCrashes(t *testing.T) {
 			w := newWorld(t, everyone...)
 			stores := []*Store{w.server.Store}
 			for _, d := range everyone {
-				stores = append(stores, w.clients[d].Store)
+				stores = append(stores, w.stores[d])
 			}
 			for i, s := range stores {
 				r := rand.New(rand.NewPCG(seed, uint64(100+i)))
@@ -256,13 +259,11 @@ func TestBrokenConnectionsAndCrashes(t *testing.T) {
 func (w *world) settled() bool {
 	ok := true
 	look := func(s *Store, prefix string) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		ok = ok && len((&Tx{store: s}).Keys(prefix)) == 0
+		ok = ok && len(s.keys(prefix)) == 0
 	}
 	look(w.server.Store, "item/")
-	for _, c := range w.clients {
-		look(c.Store, "outbox/")
+	for _, s := range w.stores {
+		look(s, "outbox/")
 	}
 	return ok
 }
@@ -280,7 +281,7 @@ func TestDeviceMismatch(t *testing.T) {
 		sealed := map[envelope.Device]int{}
 		c := w.clients[phone]
 		inner := c.Seal
-		c.Seal = func(tx *Tx, to envelope.Device, reg uint32, p []byte) (uint8, []byte, error) {
+		c.Seal = func(tx sesame.Tx, to envelope.Device, reg uint32, p []byte) (uint8, []byte, error) {
 			sealed[to]++
 			return inner(tx, to, reg, p)
 		}
@@ -303,7 +304,7 @@ func TestDeviceMismatch(t *testing.T) {
 }
 
 func (w *world) row(key string) (n uint64) {
-	return decode(w.clients[phone].Store.rows[key])
+	return decode(w.stores[phone].get(key))
 }
 
 // R-8.8-6: a mailbox that is full drops its oldest messages and says so.
@@ -404,9 +405,32 @@ func TestEphemeral(t *testing.T) {
 	})
 }
 
-// copy is a copy of a store, as a backup has it.
-func (s *Store) copy() *Store {
+// look reads a store past its faults.
+func (s *Store) look(f func(*Tx)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Store{rows: maps.Clone(s.rows), order: slices.Clone(s.order)}
+	_ = s.rows.Do(func(tx sesame.Tx) error { f(&Tx{rows: tx}); return nil })
+}
+
+func (s *Store) keys(prefix string) (keys []string) {
+	s.look(func(tx *Tx) { keys = tx.Keys(prefix) })
+	return keys
+}
+
+func (s *Store) get(key string) (value []byte) {
+	s.look(func(tx *Tx) { value = tx.Get(key) })
+	return value
+}
+
+// copy is a copy of the rows.
+func (s *Store) copy() *Store {
+	copied := &Store{}
+	s.look(func(tx *Tx) {
+		copied.look(func(to *Tx) {
+			for _, k := range tx.Keys("") {
+				to.Put(k, tx.Get(k))
+			}
+		})
+	})
+	return copied
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // fake runs a connection of a device to a server that says what it is told to.
@@ -79,7 +80,7 @@ func texts(t *testing.T, list []*envelope.Submit) (out []string) {
 func (w *world) setClock(d envelope.Device, at lamport.Stamp) {
 	c, err := lamport.NewClock(at)
 	require.NoError(w.t, err)
-	require.NoError(w.t, w.clients[d].Store.Update(func(tx *Tx) error { return tx.save(clockKey(chat), &c) }))
+	require.NoError(w.t, w.stores[d].Update(func(tx *Tx) error { return tx.save(clockKey(chat), &c) }))
 }
 
 // R-9.2-6: a clock that began with a false stamp comes down, and all messages
@@ -167,7 +168,7 @@ func TestLyingClockBound(t *testing.T) {
 }
 
 func (w *world) outbox(d envelope.Device) (keys []string) {
-	_ = w.clients[d].Store.Update(func(tx *Tx) error { keys = tx.Keys("outbox/"); return nil })
+	_ = w.stores[d].Update(func(tx *Tx) error { keys = tx.Keys("outbox/"); return nil })
 	return keys
 }
 
@@ -239,7 +240,7 @@ func TestRepairGivesUp(t *testing.T) {
 			w.send(phone, 2, "two")
 			c := w.clients[phone]
 			inner, sealed := c.Seal, 0
-			c.Seal = func(tx *Tx, to envelope.Device, reg uint32, p []byte) (uint8, []byte, error) {
+			c.Seal = func(tx sesame.Tx, to envelope.Device, reg uint32, p []byte) (uint8, []byte, error) {
 				if to == stranger {
 					return 0, nil, fmt.Errorf("not signed by bob: %w", ErrExcluded)
 				}
@@ -322,7 +323,7 @@ func TestTooOldBeforeDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, everyone...)
 		w.send(phone, 1, "one")
-		backup := w.clients[phone].Store.copy()
+		backup := w.stores[phone].copy()
 		stop := w.connect(phone)
 		synctest.Wait()
 		stop()
@@ -339,7 +340,7 @@ func TestTooOldBeforeDevices(t *testing.T) {
 		stop()
 		require.Equal(t, []string{"one"}, w.screen(phone))
 		require.Zero(t, w.clients[phone].Stats())
-		require.Len(t, (&Tx{store: w.server.Store}).Keys(deviceKey("item", bob)+"/"), 1)
+		require.Len(t, w.server.Store.keys(deviceKey("item", bob)+"/"), 1)
 	})
 }
 
@@ -349,10 +350,10 @@ func TestRolledBackDevice(t *testing.T) {
 	for _, kept := range []int{0, 2} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, everyone...)
-			store := w.clients[bob].Store
+			store := w.stores[bob]
 			for n := range byte(6) {
 				if int(n) == kept {
-					store = w.clients[bob].Store.copy()
+					store = w.stores[bob].copy()
 				}
 				if n < 5 {
 					w.send(phone, n, fmt.Sprint(n))
@@ -483,7 +484,7 @@ func TestCorruptRows(t *testing.T) {
 			require.NoError(t, err)
 			_, err = envelope.ReadDelimited(b, nil)
 			require.NoError(t, err)
-			require.NoError(t, w.clients[phone].Store.Update(func(tx *Tx) error { damage(tx); return nil }))
+			require.NoError(t, w.stores[phone].Update(func(tx *Tx) error { damage(tx); return nil }))
 			r := accepted(1)
 			r.ID = id('m', 1)
 			out, err := r.AppendBinary(nil)

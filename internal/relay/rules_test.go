@@ -13,6 +13,7 @@ import (
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // Rules of SPEC.md §8 and §9 that only server and client together can keep.
@@ -191,7 +192,9 @@ func TestClientObserves(t *testing.T) {
 			}
 			require.Equal(t, []uint64{1, 2, 3, 4, 5, 6}, stamps)
 		}
-		w.clients[phone].Seal = func(*Tx, envelope.Device, uint32, []byte) (uint8, []byte, error) { return 2, []byte("garbage"), nil }
+		w.clients[phone].Seal = func(sesame.Tx, envelope.Device, uint32, []byte) (uint8, []byte, error) {
+			return 2, []byte("garbage"), nil
+		}
 		for n := range byte(5) {
 			w.send(phone, n+10, "not for bob")
 		}
@@ -210,14 +213,14 @@ func TestSendStoresTheClock(t *testing.T) {
 	for fails := range 4 { // this one and those behind it
 		for after := range 2 {
 			w := newWorld(t, everyone...)
-			store := w.clients[phone].Store
+			store := w.stores[phone]
 			w.send(phone, 1, "one")
 			n := 0
 			store.fault = func() (bool, bool) { n++; return n > fails && after == 0, n > fails && after == 1 }
 			_ = w.clients[phone].Send(chat, id('m', 2), w.to(phone), []byte("two"))
 			store.fault = nil
 			w.clients[phone] = w.client(phone, store) // a start of the program
-			w.clients[phone].Seal = func(*Tx, envelope.Device, uint32, []byte) (uint8, []byte, error) {
+			w.clients[phone].Seal = func(sesame.Tx, envelope.Device, uint32, []byte) (uint8, []byte, error) {
 				return 0, nil, errors.New("no session")
 			}
 			require.ErrorContains(t, w.clients[phone].Send(chat, id('m', 3), w.to(phone), []byte("three")), "no session")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,25 +31,6 @@ type Server struct {
 
 	mu   sync.Mutex
 	live map[envelope.Device]*connection
-}
-
-// Register enters a device into the directory. Who sends to one of the user's
-// devices has to send to all of them.
-func (s *Server) Register(d envelope.Device, registrationID uint32) error {
-	return s.Store.Update(func(tx *Tx) error {
-		tx.Put(deviceKey("device", d), binary.BigEndian.AppendUint32(nil, registrationID))
-		return nil
-	})
-}
-
-// Unregister removes a device and its mailbox.
-func (s *Server) Unregister(d envelope.Device) error {
-	return s.Store.Update(func(tx *Tx) error {
-		for _, key := range append(tx.Keys(deviceKey("item", d)+"/"), deviceKey("device", d), deviceKey("mailbox", d)) {
-			tx.Delete(key)
-		}
-		return nil
-	})
 }
 
 // accept is the server's transaction: receipt, conversation, window and mailbox
@@ -141,54 +123,11 @@ func (s *Server) deliver(m *envelope.Submit, to envelope.Recipient) *envelope.De
 	return d
 }
 
-// checkDevices compares the table with the directory: all devices of every user
-// in it, and all other devices of the sender. A message that would miss one is
-// not accepted; to warn afterwards would be too late.
-func (s *Server) checkDevices(tx *Tx, from envelope.Device, m *envelope.Submit, result *envelope.Result) (bool, error) {
-	table := map[envelope.Device]envelope.Recipient{}
-	users := map[[16]byte]bool{from.User: true}
-	for v := range m.Recipients.All() {
-		table[v.Device] = v
-		users[v.Device.User] = true
-	}
-	var missing, extra, stale []envelope.Recipient
-	for u := range users {
-		for _, key := range tx.Keys(fmt.Sprintf("device/%x/", u)) {
-			d := parseDevice(key)
-			entry := envelope.Recipient{Device: d, RegistrationID: binary.BigEndian.Uint32(tx.Get(key))}
-			v, ok := table[d]
-			switch {
-			case d == from:
-				continue
-			case !ok:
-				missing = append(missing, entry)
-			case v.RegistrationID != entry.RegistrationID:
-				stale = append(stale, entry)
-			}
-			delete(table, d)
-		}
-	}
-	for d := range table {
-		extra = append(extra, envelope.Recipient{Device: d})
-	}
-	if len(missing)+len(extra)+len(stale) == 0 {
-		return true, nil
-	}
-	if m.Recipients.Len()+len(missing)-len(extra) > envelope.MaxRecipients {
-		return false, nil // refused: no table holds them all
-	}
-	result.Code = envelope.DeviceMismatch
-	var err [3]error
-	result.Missing, err[0] = envelope.NewRecipients(missing...)
-	result.Extra, err[1] = envelope.NewRecipients(extra...)
-	result.Stale, err[2] = envelope.NewRecipients(stale...)
-	return false, errors.Join(err[:]...)
-}
-
 // A connection is one device that is connected.
 type connection struct {
-	conn io.ReadWriteCloser
-	wake chan struct{} // of capacity 1: there is something to write
+	conn         io.ReadWriteCloser
+	installation []byte        // what the directory had when it began
+	wake         chan struct{} // of capacity 1: there is something to write
 
 	mu      sync.Mutex
 	queue   [][]byte // answers, ephemeral messages
@@ -243,6 +182,13 @@ func (c *connection) close(m envelope.Message) {
 // conn.
 func (s *Server) Serve(conn io.ReadWriteCloser, d envelope.Device) error {
 	c := &connection{conn: conn, wake: make(chan struct{}, 1)}
+	if err := s.Store.Update(func(tx *Tx) error {
+		c.installation = slices.Clone(tx.Get(deviceKey("device", d)))
+		return nil
+	}); err != nil {
+		conn.Close()
+		return err
+	}
 	s.mu.Lock()
 	if s.live == nil {
 		s.live = map[envelope.Device]*connection{}
@@ -307,7 +253,7 @@ func (s *Server) read(c *connection, d envelope.Device) error {
 			}
 		case *envelope.Ack:
 			ok := false
-			if err := s.Store.Update(func(tx *Tx) error { ok = tx.acknowledge(d, m); return nil }); err != nil {
+			if err := s.update(c, d, func(tx *Tx) error { ok = tx.acknowledge(d, m); return nil }); err != nil {
 				return err
 			}
 			if !ok {
@@ -323,7 +269,7 @@ func (s *Server) read(c *connection, d envelope.Device) error {
 			// its connection would never be repeated.
 			var epoch uint32
 			ok := false
-			if err := s.Store.Update(func(tx *Tx) error {
+			if err := s.update(c, d, func(tx *Tx) error {
 				epoch = tx.epoch()
 				ok = tx.acknowledge(d, &envelope.Ack{MailboxEpoch: m.MailboxEpoch, Position: m.After})
 				return nil
@@ -353,7 +299,7 @@ func (s *Server) submit(c *connection, d envelope.Device, m *envelope.Submit) er
 		return nil
 	}
 	var result *envelope.Result
-	err := s.Store.Update(func(tx *Tx) (err error) {
+	err := s.update(c, d, func(tx *Tx) (err error) {
 		result, err = s.accept(tx, d, m)
 		return err
 	})

@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
+
+	"github.com/sotto-im/sotto/sesame"
 )
 
 // errCrash is what a store returns that was made to fail.
@@ -14,95 +15,109 @@ var errCrash = errors.New("relay: store failed")
 // A Store is a database in memory: rows, and one transaction at a time. The zero
 // value is empty and ready. It is safe for concurrent use.
 type Store struct {
-	mu    sync.Mutex
-	rows  map[string][]byte
-	order []string // the keys of rows, ascending
+	mu   sync.Mutex
+	rows sesame.Memory
 
 	// fault makes a commit fail, before or after the rows are written. Tests
 	// set it.
 	fault func() (before, after bool)
 }
 
-// A Tx is a transaction. It is valid until the function that it was given to
-// returns.
-type Tx struct {
-	store  *Store
-	writes map[string][]byte // nil deletes
-}
-
-// Update runs f and commits what it wrote if it returns nil; otherwise nothing
+// Do runs f in a transaction and commits it if f returns nil; otherwise nothing
 // is written.
-func (s *Store) Update(f func(*Tx) error) error {
+func (s *Store) Do(f func(sesame.Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tx := &Tx{s, map[string][]byte{}}
-	if err := f(tx); err != nil {
-		return err
-	}
 	var before, after bool
-	if s.fault != nil {
-		before, after = s.fault()
-	}
-	if before {
+	err := s.rows.Do(func(tx sesame.Tx) error {
+		if err := f(tx); err != nil {
+			return err
+		}
+		if s.fault != nil {
+			before, after = s.fault()
+		}
+		if before {
+			return errCrash
+		}
+		return nil
+	})
+	if err == nil && after { // applied, and the caller does not know
 		return errCrash
 	}
-	if s.rows == nil {
-		s.rows = map[string][]byte{}
+	return err
+}
+
+// Update is Do with a [Tx].
+func (s *Store) Update(f func(*Tx) error) error {
+	return s.Do(func(rows sesame.Tx) error { return (&Tx{rows: rows}).run(f) })
+}
+
+// A Tx is a transaction for code with many rows: it reads the revision of a row
+// before it writes it, and keeps the first error, after which rows read as
+// absent, and which is what the transaction ends with. It is valid until the
+// function that it was given to returns, and so are the values that Get returns.
+type Tx struct {
+	rows sesame.Tx
+	err  error
+
+	stats Stats // of a client, to be counted after the commit
+}
+
+// run returns the error that the transaction ends with.
+func (tx *Tx) run(f func(*Tx) error) error {
+	err := f(tx)
+	if tx.err != nil {
+		return tx.err
 	}
-	for k, v := range tx.writes {
-		i, found := slices.BinarySearch(s.order, k)
-		switch {
-		case v == nil && found:
-			s.order = slices.Delete(s.order, i, i+1)
-		case v != nil && !found:
-			s.order = slices.Insert(s.order, i, k)
-		}
-		if v == nil {
-			delete(s.rows, k)
-		} else {
-			s.rows[k] = v
-		}
-	}
-	if after { // applied, and the caller does not know
-		return errCrash
-	}
-	return nil
+	return err
 }
 
 // Get returns a row, or nil. Do not change it.
 func (tx *Tx) Get(key string) []byte {
-	if v, ok := tx.writes[key]; ok {
-		return v
-	}
-	return tx.store.rows[key]
+	value, _ := tx.get(key)
+	return value
 }
 
-// Put writes a row; value is copied.
+func (tx *Tx) get(key string) (value []byte, rev uint64) {
+	if tx.err != nil {
+		return nil, 0
+	}
+	value, rev, tx.err = tx.rows.Get(key)
+	if tx.err != nil || rev == 0 {
+		return nil, 0
+	}
+	if value == nil {
+		value = []byte{} // empty, not absent
+	}
+	return value, rev
+}
+
+// Put writes a row. Do not change value before the transaction has ended.
 func (tx *Tx) Put(key string, value []byte) {
-	tx.writes[key] = append([]byte{}, value...)
+	if _, rev := tx.get(key); tx.err == nil {
+		tx.err = tx.rows.Put(key, value, rev)
+	}
 }
 
 // Delete removes a row.
-func (tx *Tx) Delete(key string) { tx.writes[key] = nil }
+func (tx *Tx) Delete(key string) {
+	if _, rev := tx.get(key); tx.err == nil {
+		tx.err = tx.rows.Delete(key, rev)
+	}
+}
 
 // Keys lists the keys with a prefix in ascending order.
-func (tx *Tx) Keys(prefix string) []string {
-	var keys []string
-	first, _ := slices.BinarySearch(tx.store.order, prefix)
-	for _, k := range tx.store.order[first:] {
-		if !strings.HasPrefix(k, prefix) {
-			break
-		}
-		if _, ok := tx.writes[k]; !ok {
-			keys = append(keys, k)
-		}
+func (tx *Tx) Keys(prefix string) (keys []string) {
+	if tx.err != nil {
+		return nil
 	}
-	for k, v := range tx.writes {
-		if v != nil && strings.HasPrefix(k, prefix) {
-			keys = append(keys, k)
+	for key, err := range tx.rows.Scan(prefix) {
+		if err != nil {
+			tx.err = err
+			return nil
 		}
+		keys = append(keys, key)
 	}
-	slices.Sort(keys)
 	return keys
 }
 
@@ -115,9 +130,9 @@ type record interface {
 func (tx *Tx) load(key string, v record) error {
 	b := tx.Get(key)
 	if b == nil {
-		return nil
+		return tx.err
 	}
-	return v.UnmarshalBinary(b)
+	return v.UnmarshalBinary(slices.Clone(b))
 }
 
 // save writes a record.
@@ -129,5 +144,5 @@ func (tx *Tx) save(key string, v record) error {
 	if !bytes.Equal(b, tx.Get(key)) {
 		tx.Put(key, b)
 	}
-	return nil
+	return tx.err
 }

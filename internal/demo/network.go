@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bufio"
@@ -14,13 +14,14 @@ import (
 	"github.com/sotto-im/sotto/internal/relay"
 )
 
-// A network decides what happens to the frames between devices and server. It
-// reads them, as anybody on the way would without TLS; that it alters none is
+// A network decides what happens to the frames between devices and server, and to
+// the devices. It reads the frames, as anybody on the way would without TLS; that it alters none is
 // not its merit: an altered ciphertext would be refused.
 type network interface {
 	submit(frame []byte) submitFate   // a message on its way to the server
 	deliver(frame []byte) deliverFate // a message on its way to a device
 	loseAck() bool                    // cut the connection instead of passing the acknowledgement on
+	kill() int                        // the step at which the device is killed in what it does next; 0: it is not
 }
 
 // A submitFate is what happens to a submission and to its answer.
@@ -40,14 +41,24 @@ type deliverFate struct {
 	delays  []int // of each copy
 }
 
-// A badNetwork drops, cuts, duplicates, delays and reorders.
-type badNetwork struct{ rng *rand.Rand }
+// A badNetwork drops, cuts, duplicates, delays, reorders and kills.
+type badNetwork struct{ rng, killer *rand.Rand }
 
 // maxDelay is how long a frame can take. Devices keep the keys of late messages
 // for the last ratchet.MaxReceivingChains ratchet keys of the peer. Five new ones
 // take ten messages under way in turn, so that nothing that a badNetwork
 // delivers is too old to be read.
 const maxDelay = 8
+
+// longest is about how many steps the longest transaction has.
+const longest = 24
+
+func (n *badNetwork) kill() int {
+	if n.killer.IntN(100) < 3 {
+		return 1 + n.killer.IntN(longest)
+	}
+	return 0
+}
 
 func (n *badNetwork) submit([]byte) submitFate {
 	switch p := n.rng.IntN(100); {
@@ -62,17 +73,17 @@ func (n *badNetwork) submit([]byte) submitFate {
 }
 
 func (n *badNetwork) deliver([]byte) (f deliverFate) {
-	if n.rng.IntN(100) < 10 {
+	if n.rng.IntN(100) < 7 {
 		f.dropped = true
 		return f
 	}
 	copies := 1
-	if n.rng.IntN(100) < 15 {
+	if n.rng.IntN(100) < 8 {
 		copies = 2
 	}
 	for range copies {
 		delay := 0
-		if n.rng.IntN(100) < 35 {
+		if n.rng.IntN(100) < 22 {
 			delay = 1 + n.rng.IntN(maxDelay)
 		}
 		f.delays = append(f.delays, delay)
@@ -153,8 +164,11 @@ var errSilent = errors.New("a device or the server does not answer, or has hung 
 // patience ends a demo that hangs; nothing here waits for time to pass.
 const patience = 20 * time.Second
 
-// next waits for a frame, or for something else that has to follow.
-func next[T any](from chan T) (v T, err error) {
+// next waits for a frame, or for something else that has to follow, from a device
+// unless it is killed.
+func next[T any](from chan T) (v T, err error) { return await(from, nil) }
+
+func await[T any](from chan T, died chan struct{}) (v T, err error) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -162,6 +176,15 @@ func next[T any](from chan T) (v T, err error) {
 		if ok {
 			return v, nil
 		}
+	case <-died:
+		select { // what it said before
+		case v, ok := <-from:
+			if ok {
+				return v, nil
+			}
+		default:
+		}
+		return v, errKilled
 	case <-timer.C:
 	}
 	return v, errSilent
