@@ -4,8 +4,8 @@ import "errors"
 
 var (
 	// ErrMalformed: the bytes are not the one encoding of a valid message. Drop
-	// them; a server closes the connection, a client counts and acknowledges.
-	// The same bytes will never parse.
+	// them and close the connection: a frame that does not parse has no position
+	// to be acknowledged. The same bytes will never parse.
 	ErrMalformed = errors.New("envelope: malformed")
 
 	// ErrVersion: the version byte is not one that this package reads. Keep the

@@ -27,8 +27,7 @@ const (
 	// again (SPEC.md §9.2).
 	ClockBound
 	// TooOld: it was accepted before, so long ago that the server has forgotten
-	// the answer. Mark it sent; learn its sequence from a copy of another
-	// device.
+	// the answer. Mark it sent; it stays where it is shown.
 	TooOld
 	// Refused: it will never be accepted. Mark it failed. In an Error: the
 	// frame broke a rule; the server closes the connection.

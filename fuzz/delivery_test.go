@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -147,6 +148,14 @@ var names = map[action]string{up: "up", upTwice: "up twice", upLater: "up later"
 // all is an action at each of the devices.
 func all(a action) []byte { return []byte{act(a, 0), act(a, 1), act(a, 2)} }
 
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 var deliveries = map[string][]byte{
 	"talk": slices.Concat(all(wake), all(write), []byte{act(flowOrReplay, 0)}, all(write), []byte{act(flowOrReplay, 0)}),
 	"sleep": slices.Concat(all(write), all(write), []byte{act(wake, 0), act(flowOrReplay, 0), act(sleep, 0), act(write, 0),
@@ -154,6 +163,9 @@ var deliveries = map[string][]byte{
 	"bad connections": slices.Concat(all(write), all(write), all(wake), all(upTwice), all(upTwice), all(down), all(upLater),
 		all(downTwice), all(downLater), all(downLater), all(cutUp), all(wake), all(up), all(cutDown), all(wake), all(up),
 		all(loseAnswer), all(wake), all(up), all(loseAnswer), all(wake), all(up), all(downLater), all(downTwice), all(up)),
+	"acknowledged before it is sent again": unhex("0111210313237074d648589a9fda4e4445512458fd695e5eb932bca4c851a4bae53c31616e3b1781e56554e798f51fc0b5caf32414e139c501517b1914d961f9"),
+	"a Fetch behind what it fetches": unhex("011121031323d024314fcd7573130c41919e3374b468049407345e9174157f21a36af69eaf707dafc03041cfb84807d193b4e2f9b133a9f892b781f44ae3db1930ffd880" +
+		"435fa144c58fb0838b8a9e2bd854440399d3337007f5a9b83e446db9d394a8c564e4b4"),
 	"purge": slices.Concat(all(write), all(wake), all(up), all(loseAnswer), []byte{act(forget, 0)}, all(wake), []byte{act(flowOrReplay, 0)},
 		[]byte{act(flowOrReplay, 1), act(flowOrReplay, 5), act(flowOrReplay, 3), act(flowOrReplay, 0)}),
 	"restarts": slices.Concat(all(write), all(wake), all(up), all(up), []byte{act(restartAct, 0)}, all(wake), []byte{act(flowOrReplay, 0)},

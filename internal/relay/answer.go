@@ -139,33 +139,73 @@ func (c *Client) meet(r *envelope.Result) error {
 	if c.Meet == nil {
 		return nil
 	}
-	var l *letter
-	if err := c.update(func(tx *Tx) (err error) { l, err = c.letter(tx, r.ID); return err }); err != nil || l == nil {
+	meet := false
+	if err := c.update(func(tx *Tx) error {
+		l, err := c.letter(tx, r.ID)
+		meet = l != nil && !c.strange(l.m, r)
+		return err
+	}); err != nil || !meet {
 		return err
 	}
 	return c.Meet(named(r))
 }
 
-// repair seals a message anew for the devices that the server names. What it has
-// for the others stays as it is, and so do message ID and counter.
-func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
-	changed := map[envelope.Device]bool{}
-	named := named(r)
-	for _, v := range named {
-		changed[v.Device] = true
+// strange reports whether the server names a device that the message is not for:
+// ourselves, a device of a user who is neither in its table nor ourselves, or of
+// one who is no member. Else a server could add anybody to a conversation.
+func (c *Client) strange(m *envelope.Submit, r *envelope.Result) bool {
+	users := map[[16]byte]bool{c.Self.User: true}
+	for v := range m.Recipients.All() {
+		users[v.Device.User] = true
 	}
+	for _, v := range named(r) {
+		if v.Device == c.Self || !users[v.Device.User] ||
+			c.Member != nil && !c.Member(m.Header.Conversation, v.Device) {
+			return true
+		}
+	}
+	return false
+}
+
+// repair seals a message anew for the devices that the server names. What fits
+// stays as it is, and so do message ID and counter.
+func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
+	if c.strange(l.m, r) {
+		tx.stats.Contradictions++
+		return c.settle(tx, l, l.key, Failed)
+	}
+	gone := map[envelope.Device]bool{}
 	for v := range r.Extra.All() {
-		changed[v.Device] = true
+		gone[v.Device] = true
+	}
+	want := map[envelope.Device]uint32{}
+	for _, v := range named(r) {
+		want[v.Device] = v.RegistrationID
+		delete(gone, v.Device)
 	}
 	var to []envelope.Recipient
+	others, left := false, false // devices of other users: before, and now
 	for v := range l.m.Recipients.All() {
-		if !changed[v.Device] {
+		others = others || v.Device.User != c.Self.User
+		if id, ok := want[v.Device]; !gone[v.Device] && (!ok || id == v.RegistrationID) {
 			v.Ciphertext = slices.Clone(v.Ciphertext)
+			to = append(to, v)
+			delete(want, v.Device)
+		}
+	}
+	for _, v := range named(r) {
+		if _, ok := want[v.Device]; ok {
 			to = append(to, v)
 		}
 	}
+	for _, v := range to {
+		left = left || v.Device.User != c.Self.User
+	}
+	if others && !left { // nobody is left but ourselves
+		return c.settle(tx, l, l.key, Failed)
+	}
 	l.rounds++
-	return c.again(tx, l, append(to, named...))
+	return c.again(tx, l, to)
 }
 
 // again seals a letter for those recipients that have no ciphertext, and puts it

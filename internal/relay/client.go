@@ -60,10 +60,9 @@ type Client struct {
 	// of our own was answered. It must not block.
 	Changed func()
 
-	one   sync.Mutex // transaction at a time
-	mu    sync.Mutex
-	kick  chan struct{}
-	stats Stats
+	one  sync.Mutex // transaction at a time
+	mu   sync.Mutex
+	kick chan struct{}
 }
 
 // maxUnanswered is how many messages a connection has on the way: one of each
@@ -71,7 +70,8 @@ type Client struct {
 // accepted.
 const maxUnanswered = 64
 
-// Stats counts what a user does not see.
+// Stats counts what a user does not see on the screen of this client, and an
+// application shows: it is stored with what it counts, in one transaction.
 type Stats struct {
 	Refused        int // deliveries that did not decrypt, or belonged to another header
 	Duplicate      int // messages that came again, by sender and message ID
@@ -80,19 +80,36 @@ type Stats struct {
 	Contradictions int // answers that contradict what the server said before
 }
 
-// Stats returns the counters of this Client, which are not stored.
-func (c *Client) Stats() Stats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stats
+func (s *Stats) fields() [5]*int {
+	return [...]*int{&s.Refused, &s.Duplicate, &s.Gaps, &s.Restarts, &s.Contradictions}
 }
 
-func (s *Stats) add(more Stats) {
-	s.Refused += more.Refused
-	s.Duplicate += more.Duplicate
-	s.Gaps += more.Gaps
-	s.Restarts += more.Restarts
-	s.Contradictions += more.Contradictions
+// Stats returns the counters; zero if the database fails.
+func (c *Client) Stats() (s Stats) {
+	_ = c.update(func(tx *Tx) error { s = tx.stored(); return nil })
+	return s
+}
+
+func (tx *Tx) stored() (s Stats) {
+	if b := tx.Get("stats"); len(b) == 8*len(s.fields()) {
+		for i, v := range s.fields() {
+			*v = int(binary.BigEndian.Uint64(b[8*i:]))
+		}
+	}
+	return s
+}
+
+// count stores what the transaction has counted.
+func (tx *Tx) count() {
+	if tx.stats == (Stats{}) {
+		return
+	}
+	sum := tx.stored()
+	var b []byte
+	for i, v := range sum.fields() {
+		b = binary.BigEndian.AppendUint64(b, uint64(*v+*tx.stats.fields()[i]))
+	}
+	tx.Put("stats", b)
 }
 
 // update runs f in a transaction. f may run again: it sets what it returns, and
@@ -100,23 +117,16 @@ func (s *Stats) add(more Stats) {
 func (c *Client) update(f func(*Tx) error) error {
 	c.one.Lock()
 	defer c.one.Unlock()
-	var stats Stats
-	err := c.Do(func(rows sesame.Tx) error {
+	return c.Do(func(rows sesame.Tx) error {
 		tx := &Tx{rows: rows}
-		err := tx.run(f)
-		stats = tx.stats
-		return err
+		return tx.run(func(tx *Tx) error {
+			err := f(tx)
+			if err == nil {
+				tx.count()
+			}
+			return err
+		})
 	})
-	if err == nil {
-		c.count(stats)
-	}
-	return err
-}
-
-func (c *Client) count(s Stats) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.add(s)
 }
 
 // Rows of the client:
@@ -127,6 +137,7 @@ func (c *Client) count(s Stats) {
 //	inbox                   lamport.Inbox
 //	outbox/COUNTER          the message until its answer: conversation, rounds, key, and the frame as it was sealed
 //	screen/KEY              state, conversation, body
+//	stats                   Stats
 //	had/USER/DEVICE/ID      message IDs of others
 
 // Send seals a message and stores it, with the clock, the counter and the line on
@@ -167,6 +178,10 @@ func (c *Client) Send(conversation, id [16]byte, to []envelope.Recipient, body [
 // ErrOutboxFull: messages wait for answers since too many counters, so that
 // another one could make the server take an old one for accepted. Connect first.
 var ErrOutboxFull = errors.New("relay: outbox full")
+
+// ErrReplaced: another connection of this device has taken over. Do not Run again
+// before the user asks for it.
+var ErrReplaced = errors.New("relay: another connection has taken over")
 
 // What Client.Seal and Client.Open say of a device or a message.
 var (
@@ -329,16 +344,24 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 	return err
 }
 
-// underway is the conversations of which a message is on its way.
+// underway is the conversations of which nothing is sent now: a message of them
+// is on its way (true), or waits for a quota or for the user (false).
 type underway struct {
 	mu   sync.Mutex
 	sent map[[16]byte]bool
 }
 
-func (w *underway) arrived(conversation [16]byte) {
+// answered notes that the message of a conversation was answered, and whether
+// the next one may be sent.
+func (w *underway) answered(conversation [16]byte, more bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.sent, conversation)
+	if _, ok := w.sent[conversation]; ok {
+		w.sent[conversation] = false
+	}
+	if more {
+		delete(w.sent, conversation)
+	}
 }
 
 // firstLetters lists the first row of the outbox of each conversation.
@@ -362,9 +385,16 @@ func (w *underway) next(letters [][]byte) (frames [][]byte) {
 	if w.sent == nil {
 		w.sent = map[[16]byte]bool{}
 	}
+	way := 0
+	for _, sent := range w.sent {
+		if sent {
+			way++
+		}
+	}
 	for _, b := range letters {
-		if conversation := [16]byte(b); !w.sent[conversation] && len(w.sent) < maxUnanswered {
-			w.sent[conversation] = true
+		if _, ok := w.sent[[16]byte(b)]; !ok && way < maxUnanswered {
+			w.sent[[16]byte(b)] = true
+			way++
 			frames = append(frames, b[17+len(lamport.Key{}):])
 		}
 	}
@@ -403,10 +433,8 @@ func (c *Client) read(conn io.Reader, in *lamport.Inbox, way *underway, send fun
 			if err != nil {
 				return err
 			}
-			if more {
-				way.arrived(conversation)
-				c.wake()
-			}
+			way.answered(conversation, more)
+			c.wake()
 			c.changed()
 		case *envelope.Deliver:
 			if err := c.delivered(in, m, buf, send); err != nil {
@@ -417,6 +445,9 @@ func (c *Client) read(conn io.Reader, in *lamport.Inbox, way *underway, send fun
 				return err
 			}
 		case *envelope.Error:
+			if m.Code == envelope.Replaced {
+				return ErrReplaced
+			}
 			return fmt.Errorf("relay: the server ended the connection: code %d", m.Code)
 		default:
 			return errRefused

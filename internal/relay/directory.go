@@ -25,32 +25,39 @@ func (s *Server) Register(d envelope.Device, registrationID uint32) error {
 		}
 		return nil
 	})
-	if err != nil || !anew {
-		return err
+	if err == nil && anew {
+		s.hangUp(d)
 	}
+	return err
+}
+
+func (s *Server) hangUp(d envelope.Device) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.live[d]; c != nil {
 		c.conn.Close()
 	}
-	return nil
 }
 
-// Unregister removes a device and its mailbox.
+// Unregister removes a device and its mailbox, and ends its connection.
 func (s *Server) Unregister(d envelope.Device) error {
-	return s.Store.Update(func(tx *Tx) error {
+	err := s.Store.Update(func(tx *Tx) error {
 		for _, key := range append(tx.Keys(deviceKey("item", d)+"/"), deviceKey("device", d), deviceKey("mailbox", d)) {
 			tx.Delete(key)
 		}
 		return nil
 	})
+	if err == nil {
+		s.hangUp(d)
+	}
+	return err
 }
 
-// update is a transaction for a connection: refused if the device was installed
-// anew since that began.
+// update is a transaction for a connection: refused if the device is not in the
+// directory, or was installed anew since the connection began.
 func (s *Server) update(c *connection, d envelope.Device, f func(*Tx) error) error {
 	return s.Store.Update(func(tx *Tx) error {
-		if !bytes.Equal(tx.Get(deviceKey("device", d)), c.installation) {
+		if now := tx.Get(deviceKey("device", d)); now == nil || !bytes.Equal(now, c.installation) {
 			return errRefused
 		}
 		return f(tx)

@@ -248,7 +248,7 @@ func TestReplacedConnection(t *testing.T) {
 		w.clients[bob] = again
 		stop := w.connect(bob)
 		synctest.Wait()
-		require.ErrorContains(t, <-ended, "code 10")
+		require.ErrorIs(t, <-ended, ErrReplaced)
 		w.send(phone, 1, "one")
 		stopPhone := w.connect(phone)
 		synctest.Wait()

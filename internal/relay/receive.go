@@ -146,13 +146,16 @@ func (c *Client) gap(in *lamport.Inbox, m *envelope.Gap, send func(envelope.Mess
 		return err
 	}
 	if verdict == lamport.Process {
-		if err := c.update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
+		if err := c.update(func(tx *Tx) error {
+			tx.stats.Gaps += int(in.At().Number - before)
+			return tx.save("inbox", in)
+		}); err != nil {
 			return err
 		}
-		c.count(Stats{Gaps: int(in.At().Number - before)})
 		if err := c.processHeld(in); err != nil {
 			return err
 		}
+		c.changed()
 	}
 	return follow(in, verdict, send)
 }
@@ -165,12 +168,13 @@ func (c *Client) resync(in *lamport.Inbox, epoch uint32, send func(envelope.Mess
 	if err := in.Restart(epoch); err != nil {
 		return err
 	}
-	if err := c.update(func(tx *Tx) error { return tx.save("inbox", in) }); err != nil {
+	if err := c.update(func(tx *Tx) error {
+		if !fresh {
+			tx.stats.Restarts++
+		}
+		return tx.save("inbox", in)
+	}); err != nil || fresh {
 		return err
 	}
-	if fresh {
-		return nil
-	}
-	c.count(Stats{Restarts: 1})
 	return send(&envelope.Fetch{MailboxEpoch: epoch})
 }

@@ -130,8 +130,8 @@ type connection struct {
 	wake         chan struct{} // of capacity 1: there is something to write
 
 	mu      sync.Mutex
-	queue   [][]byte // answers, ephemeral messages
-	whisper int      // how many of those are ephemeral
+	queue   [][]byte // answers
+	whisper [][]byte // ephemeral messages
 	fetched bool     // deliveries are wanted, those after sent
 	sent    uint64
 	acked   uint64
@@ -146,16 +146,14 @@ func (c *connection) push(m envelope.Message) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue)-c.whisper >= maxQueue {
+	queue, limit := &c.queue, maxQueue
+	if d, ok := m.(*envelope.Deliver); ok && d.Ephemeral {
+		queue, limit = &c.whisper, maxWhispers
+	}
+	if len(*queue) >= limit {
 		return false
 	}
-	if d, ok := m.(*envelope.Deliver); ok && d.Ephemeral {
-		if c.whisper >= maxWhispers {
-			return false
-		}
-		c.whisper++
-	}
-	c.queue = append(c.queue, b)
+	*queue = append(*queue, b)
 	c.signal()
 	return true
 }
@@ -239,12 +237,21 @@ func (s *Server) read(c *connection, d envelope.Device) error {
 	var buf []byte
 	var err error
 	for {
-		if buf, err = envelope.ReadDelimited(r, buf); err != nil {
+		if buf, err = envelope.ReadDelimited(r, buf); errors.Is(err, envelope.ErrMalformed) || errors.Is(err, envelope.ErrTooLarge) {
+			return errRefused
+		}
+		if err != nil {
 			return err
 		}
 		m, err := f.Parse(buf)
 		if err != nil {
 			return errRefused
+		}
+		c.mu.Lock()
+		closing := c.closing
+		c.mu.Unlock()
+		if closing {
+			return io.EOF
 		}
 		switch m := m.(type) {
 		case *envelope.Submit:
@@ -252,17 +259,26 @@ func (s *Server) read(c *connection, d envelope.Device) error {
 				return err
 			}
 		case *envelope.Ack:
+			var epoch uint32
 			ok := false
-			if err := s.update(c, d, func(tx *Tx) error { ok = tx.acknowledge(d, m); return nil }); err != nil {
+			if err := s.update(c, d, func(tx *Tx) error {
+				epoch, ok = tx.epoch(), tx.acknowledge(d, m)
+				return nil
+			}); err != nil {
 				return err
 			}
 			if !ok {
 				return errRefused
 			}
-			c.mu.Lock()
-			c.acked = max(c.acked, m.Position)
-			c.signal()
-			c.mu.Unlock()
+			if m.MailboxEpoch == epoch {
+				// What is acknowledged before it was sent came by an earlier
+				// Fetch. To send it would be to tell of a gap.
+				c.mu.Lock()
+				c.acked = max(c.acked, m.Position)
+				c.sent = max(c.sent, c.acked)
+				c.signal()
+				c.mu.Unlock()
+			}
 		case *envelope.Fetch:
 			// What is asked for is what follows the last that is durable: a
 			// Fetch acknowledges, or an acknowledgement that was lost with
@@ -284,6 +300,7 @@ func (s *Server) read(c *connection, d envelope.Device) error {
 			if m.MailboxEpoch != epoch {
 				c.sent = 0
 			}
+			c.sent = max(c.sent, c.acked) // acknowledged on this connection
 			c.acked = c.sent
 			c.signal()
 			c.mu.Unlock()
@@ -345,8 +362,8 @@ func (s *Server) write(c *connection, d envelope.Device, done chan struct{}) {
 		}
 		for {
 			c.mu.Lock()
-			frames, closing := c.queue, c.closing
-			c.queue, c.whisper = nil, 0
+			frames, whispers, closing := c.queue, c.whisper, c.closing
+			c.queue, c.whisper = nil, nil
 			room := 0
 			if c.fetched && c.sent-min(c.acked, c.sent) < maxInFlight {
 				room = 16
@@ -354,23 +371,25 @@ func (s *Server) write(c *connection, d envelope.Device, done chan struct{}) {
 			sent := c.sent
 			c.mu.Unlock()
 
-			if len(frames) == 0 && room > 0 && !closing {
+			if room > 0 && !closing {
+				var items [][]byte
 				var last uint64
 				if err := s.Store.Update(func(tx *Tx) (err error) {
-					frames, last, err = tx.after(d, sent, room)
+					items, last, err = tx.after(d, sent, room)
 					return err
 				}); err != nil {
 					return
 				}
 				c.mu.Lock()
-				if c.sent == sent { // no Fetch in between
+				if c.sent == sent { // no Fetch in between, and no Ack of more
 					c.sent = last
+					frames = append(frames, items...)
 				} else {
-					frames = nil
 					c.signal()
 				}
 				c.mu.Unlock()
 			}
+			frames = append(frames, whispers...) // behind what somebody waits for
 			if len(frames) == 0 {
 				if closing {
 					return
