@@ -123,3 +123,18 @@ func TestSessionVanishes(t *testing.T) {
 	}
 	require.ErrorIs(t, bob.encryptErr(alice, "").Err, ErrCorrupt)
 }
+
+// R-10.2-6: a session that another transaction makes while its device is
+// forgotten does not stay behind without the peer's row.
+func TestForgetDuringStart(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		c := &clock{start}
+		alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+		if known {
+			alice.start(bob)
+		}
+		runs := alice.race(rowRetry(bob.at), func() { alice.start(bob) }, func(tx Tx) error { return alice.Forget(tx, bob.at) })
+		require.Equal(t, 2, runs)
+		require.Zero(t, alice.count(rowsPeer)+alice.count(rowsSession))
+	}
+}

@@ -104,6 +104,11 @@ func (d *Device) Reset(tx Tx, a Address) error {
 	if err != nil || !p.active {
 		return err
 	}
+	return d.end(tx, a, p, rev)
+}
+
+// end makes the current session one of the past. p is stored.
+func (d *Device) end(tx Tx, a Address, p *peerRecord, rev uint64) error {
 	if err := d.archive(tx, a, p.current()); err != nil {
 		return err
 	}
@@ -120,6 +125,10 @@ func (d *Device) Forget(tx Tx, a Address) error {
 	if _, _, err := d.peer(tx, a); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	}
+	_, rev, err := tx.Get(rowPeer(a)) // a session that is made from now on is a conflict
+	if err != nil {
+		return err
+	}
 	for _, prefix := range []string{rowsSession, rowsSkipped} { // whatever the peer's row says
 		for key, err := range tx.Scan(prefix + a.key() + "/") {
 			if err != nil {
@@ -133,7 +142,7 @@ func (d *Device) Forget(tx Tx, a Address) error {
 	if err := d.forgetRetries(tx, a); err != nil {
 		return err
 	}
-	return forgetRow(tx, rowPeer(a))
+	return tx.Delete(rowPeer(a), rev)
 }
 
 func forgetRow(tx Tx, key string) error {
