@@ -138,3 +138,42 @@ func TestForgetDuringStart(t *testing.T) {
 		require.Zero(t, alice.count(rowsPeer)+alice.count(rowsSession))
 	}
 }
+
+// R-10.7-4, H29: a key that is confirmed while a request is answered gets nothing
+// that was for the one before.
+func TestHandleRetryDuringConfirm(t *testing.T) {
+	alice, bob, c := pair(t)
+	m := alice.logged(bob, 1, "for the old key")
+	again := newApp(t, "bob", 1, c)
+	again.start(alice)
+	require.True(t, alice.decrypt(again, again.encrypt(alice, "new")).IdentityChanged)
+	request := again.asks(alice, m)
+	confirm := func() {
+		alice.do(func(tx Tx) error { return alice.Confirm(tx, bob.at, again.published.IdentityKey) })
+	}
+	var answer Message
+	runs := alice.race(rowsSent, confirm, func(tx Tx) (err error) {
+		answer, err = alice.HandleRetry(tx, bob.at, 1, request.Bytes, always)
+		return err
+	})
+	require.Equal(t, 2, runs)
+	require.ErrorIs(t, answer.Err, errOtherIdentity)
+	require.Nil(t, answer.Bytes)
+}
+
+// R-10.7-5: a request ends the session that it names, and not the one that
+// another transaction has put in its place.
+func TestHandleRetryDuringStart(t *testing.T) {
+	alice, bob, _ := pair(t)
+	m := alice.logged(bob, 1, "lost")
+	bob.dropSessions(alice)
+	request := bob.asks(alice, m)
+	var answer Message
+	runs := alice.race(rowsRetry, func() { alice.start(bob) }, func(tx Tx) (err error) {
+		answer, err = alice.HandleRetry(tx, bob.at, 1, request.Bytes, always)
+		return err
+	})
+	require.Equal(t, 2, runs)
+	require.NoError(t, answer.Err)
+	bob.reads(alice, answer, "lost")
+}

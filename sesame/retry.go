@@ -215,13 +215,28 @@ func (d *Device) HandleRetry(tx Tx, from Address, self uint32, content []byte, a
 		m.Err = errOtherDevice
 		return m, nil
 	}
-	p, _, err := d.peer(tx, from)
+	p, rev, err := d.peer(tx, from)
 	if err != nil {
 		return m, err
 	}
-	if err := d.resetIfLost(tx, from, p, q.ratchetKey); err != nil {
+	ended, err := d.resetIfLost(tx, from, p, rev, q.ratchetKey)
+	if err == nil && ended {
+		p, rev, err = d.peer(tx, from)
+	}
+	if err != nil {
 		return m, err
 	}
+	m, err = d.encryptAsked(tx, from, p.identity, q, allowed)
+	if err == nil {
+		// With the confirmation of another key meanwhile, it would be for that one.
+		err = unchanged(tx, from, rev)
+	}
+	return m, err
+}
+
+// encryptAsked encrypts a message of the log again, if it may.
+func (d *Device) encryptAsked(tx Tx, from Address, identity x3dh.PublicKey, q *retryRequest, allowed func(timestamp uint64) (bool, error)) (Message, error) {
+	m := Message{To: from, Timestamp: q.timestamp}
 	s, rev, err := d.sent(tx, q.timestamp)
 	if err != nil {
 		return m, err
@@ -243,7 +258,7 @@ func (d *Device) HandleRetry(tx Tx, from Address, self uint32, content []byte, a
 		m.Err = errNotAllowed
 	case to.attempts >= maxAttempts:
 		m.Err = errTooOften
-	case p.identity != to.identity:
+	case identity != to.identity:
 		m.Err = errOtherIdentity
 	}
 	if m.Err != nil {
@@ -268,24 +283,25 @@ var (
 )
 
 // resetIfLost ends the current session with a device if key is our ratchet key
-// in it, but not twice in an hour, and not while an identity key waits.
-func (d *Device) resetIfLost(tx Tx, a Address, p *peerRecord, key x3dh.PublicKey) error {
+// in it, but not twice in an hour, and not while an identity key waits. It
+// reports whether it did; then p is stored.
+func (d *Device) resetIfLost(tx Tx, a Address, p *peerRecord, peerRev uint64, key x3dh.PublicKey) (ended bool, err error) {
 	if p.current() == none || p.changed != none {
-		return nil
+		return false, nil
 	}
 	s, err := d.session(tx, a, p.current())
 	if err != nil || key != s.RatchetKey() {
-		return err
+		return false, err
 	}
 	limits, rev, err := d.retry(tx, a)
 	if err != nil || !limits.reset.IsZero() {
-		return err
+		return false, err
 	}
 	limits.reset = d.config.Now()
 	if err := put(tx, rowRetry(a), limits, rev); err != nil {
-		return err
+		return false, err
 	}
-	return d.Reset(tx, a)
+	return true, d.end(tx, a, p, peerRev)
 }
 
 // pruneRetries deletes what is too old to be asked for, and the counts of it.
