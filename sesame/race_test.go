@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/x3dh"
 )
 
 // A racingTx lets another transaction commit before the first read of a row
@@ -176,4 +177,49 @@ func TestHandleRetryDuringStart(t *testing.T) {
 	require.Equal(t, 2, runs)
 	require.NoError(t, answer.Err)
 	bob.reads(alice, answer, "lost")
+}
+
+// R-10.9-3: a session that another transaction puts in the place of a stale one
+// stays the current one; and in a stale one that it puts there nothing is encrypted.
+func TestRepairDuringStart(t *testing.T) {
+	alice, bob, _ := pair(t)
+	sealed := []Message{alice.encrypt(bob, "text")}
+	old := sealed[0].RegistrationID
+	late := bob.encrypt(alice, "late")
+	startAgain := func() {
+		b, err := x3dh.NewBundle(x3dh.BundleInfo{
+			RegistrationID: old + 1, DeviceID: 1, IdentityKey: bob.published.IdentityKey, SignedPreKey: bob.published.SignedPreKey,
+		})
+		require.NoError(t, err)
+		alice.do(func(tx Tx) error { return alice.Start(tx, bob.at, b) })
+	}
+	var repaired []Message
+	repair := func(id uint32) func(tx Tx) error {
+		return func(tx Tx) (err error) {
+			repaired, err = alice.Repair(tx, []byte("text"), sealed, Mismatch{Stale: map[Address]uint32{bob.at: id}})
+			return err
+		}
+	}
+	require.Equal(t, 2, alice.race(rowsSession, startAgain, repair(old+1)))
+	require.NoError(t, repaired[0].Err)
+	require.Equal(t, old+1, repaired[0].RegistrationID)
+
+	// The second reading of the peer's row is Encrypt's.
+	sealed = repaired
+	runs, calls := 0, 0
+	alice.do(func(tx Tx) error {
+		runs++
+		return repair(old)(&watchedTx{Tx: tx, before: func(_ int, key string) {
+			if key != rowPeer(bob.at) {
+				return
+			}
+			if calls++; calls == 1 {
+				alice.reads(bob, late, "late") // the old session is the current one
+			} else if calls == 2 {
+				startAgain()
+			}
+		}})
+	})
+	require.Equal(t, 2, runs)
+	require.ErrorIs(t, repaired[0].Err, ErrNoSession)
 }

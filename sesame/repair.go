@@ -87,15 +87,30 @@ func (m Mismatch) stale(old Message, id uint32) bool {
 // encryptAgain encrypts in place of old, unless the current session is stale.
 func (d *Device) encryptAgain(tx Tx, plaintext []byte, old Message, m Mismatch) (Message, error) {
 	if old.To.valid() {
-		p, err := d.Peer(tx, old.To)
-		if err == nil && m.stale(old, p.RegistrationID) {
-			err = d.reset(tx, old.To)
-		}
+		err := d.resetIfStale(tx, old, m)
 		if err != nil && !errors.Is(err, ErrCorrupt) { // encrypt finds it corrupt too
 			return Message{}, err
 		}
 	}
-	return d.encrypt(tx, plaintext, old.To)
+	again, err := d.encrypt(tx, plaintext, old.To)
+	if err == nil && again.Err == nil && m.stale(old, again.RegistrationID) {
+		err = ErrConflict // another transaction put this session in the place of the one that was looked at
+	}
+	return again, err
+}
+
+// resetIfStale ends the current session with the device of a message, if it is
+// stale.
+func (d *Device) resetIfStale(tx Tx, old Message, m Mismatch) error {
+	p, rev, err := d.peer(tx, old.To)
+	if err != nil || !p.active {
+		return err
+	}
+	s, err := d.session(tx, old.To, p.current())
+	if err != nil || !m.stale(old, s.RemoteRegistrationID()) {
+		return err
+	}
+	return d.end(tx, old.To, p, rev)
 }
 
 // reset is Reset for a device that the server names: one that is none, or
