@@ -136,7 +136,7 @@ func (d *Device) parseRecord(record []byte, self x3dh.PublicKey) (sessions []*se
 // Sessions that only decrypt are sessions of the past in the record, which has
 // no mark for them. [ErrNoSession] if there are no sessions.
 func (d *Device) Export(tx Tx, a Address) ([]byte, error) {
-	p, _, err := d.peer(tx, a)
+	p, rev, err := d.peer(tx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +163,9 @@ func (d *Device) Export(tx Tx, a Address) ([]byte, error) {
 			field = 1
 		}
 		record = wire.AppendBytes(record, field, b)
+	}
+	if err := unchanged(tx, a, rev); err != nil { // a current session that was archived since is none
+		return nil, err
 	}
 	return record, nil
 }

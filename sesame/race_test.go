@@ -223,3 +223,20 @@ func TestRepairDuringStart(t *testing.T) {
 	require.Equal(t, 2, runs)
 	require.ErrorIs(t, repaired[0].Err, ErrNoSession)
 }
+
+// R-10.8-1, R-10.2-7: what is exported as the current session is one.
+func TestExportDuringStart(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	alice.start(bob)
+	var record []byte
+	runs := alice.race(rowsSession, func() { alice.start(bob) }, func(tx Tx) (err error) {
+		record, err = alice.Export(tx, bob.at)
+		return err
+	})
+	require.Equal(t, 2, runs)
+	sessions, current, err := alice.parseRecord(record, alice.published.IdentityKey)
+	require.NoError(t, err)
+	require.True(t, current)
+	require.Equal(t, alice.baseKey(bob), sessions[0].base)
+}
