@@ -2,7 +2,6 @@ package sesame
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/sotto-im/sotto/ratchet"
@@ -43,10 +42,12 @@ type Message struct {
 // device from getting the message is in [Message].Err.
 func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, error) {
 	var messages []Message
-	for i, a := range to {
-		if slices.Contains(to[:i], a) {
+	done := make(map[Address]bool, len(to))
+	for _, a := range to {
+		if done[a] {
 			continue
 		}
+		done[a] = true
 		m, err := d.encrypt(tx, plaintext, a)
 		if err != nil {
 			return nil, err
