@@ -204,7 +204,14 @@ func (c *call) accept(m *x3dh.InitialMessage) error {
 	if err != nil {
 		return err
 	}
-	if signed == nil || expired(signed, c.config.Now()) {
+	l, _, err := c.local(c.tx)
+	if err != nil {
+		return err
+	}
+	// The newest one was not replaced in time by a device that was off, and is
+	// what the server gave out meanwhile.
+	newest := m.SignedPreKeyID == l.nextSigned-1
+	if signed == nil || !newest && expired(signed, c.config.Now()) {
 		c.r.Err = ErrUnknownPreKey
 		return nil
 	}
@@ -218,10 +225,6 @@ func (c *call) accept(m *x3dh.InitialMessage) error {
 			c.r.Err = ErrUnknownPreKey
 			return nil
 		}
-	}
-	l, _, err := c.local(c.tx)
-	if err != nil {
-		return err
 	}
 	acceptance, err := x3dh.Respond(l.identity, m, signed, oneTime)
 	if err != nil {

@@ -221,7 +221,7 @@ func TestLastResortReplayRejectedAfterRestart(t *testing.T) {
 }
 
 // H28, R-10.3-3: a signed prekey is replaced after a week, and opens messages for 30 days,
-// not longer, even if nobody called Publish.
+// not longer, whether it was deleted or not. The newest does until there is a newer one.
 func TestSignedPrekeyExpiryEnforced(t *testing.T) {
 	c := &clock{start}
 	bob := newApp(t, "bob", 1, c)
@@ -249,8 +249,13 @@ func TestSignedPrekeyExpiryEnforced(t *testing.T) {
 	bob.publish()
 	require.Equal(t, 2, bob.count(rowsSigned), "the oldest is deleted, one is new")
 
-	// A device that slept for a year still has a signed prekey.
+	// A device that slept for a year still has a signed prekey, and opens what was
+	// written to it meanwhile.
+	carol := newApp(t, "carol", 1, c)
+	carol.start(bob)
+	slept := carol.encrypt(bob, "to the sleeper")
 	c.now = c.now.Add(365 * 24 * time.Hour)
+	bob.reads(carol, slept, "to the sleeper")
 	bob.publish()
 	require.Equal(t, 1, bob.count(rowsSigned))
 }

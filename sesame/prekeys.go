@@ -101,7 +101,8 @@ func (d *Device) signedPreKey(tx Tx, l *localRecord) (x3dh.PublicSignedPreKey, e
 	return newest.Public(), nil
 }
 
-// expired reports whether a signed prekey opens no messages any more.
+// expired reports whether a signed prekey that is not the newest opens no
+// messages any more.
 func expired(k *x3dh.SignedPreKey, now time.Time) bool {
 	return k.Created().Add(SignedPreKeyKept).Before(now)
 }

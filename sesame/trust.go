@@ -64,8 +64,9 @@ func (d *Device) Devices(tx Tx, user string) iter.Seq2[Address, error] {
 // Confirm trusts an identity key of a device: the one that waits in
 // [Peer].Changed, after the user has compared the safety number or waved it
 // through. Sessions with another key of that device are deleted: whoever holds
-// the old key is not this device any more. [ErrIdentityChanged] if the device
-// has shown another key meanwhile: ask again.
+// the old key is not this device any more. Decrypt what is in the mailbox first:
+// what was written with the old key cannot be read afterwards.
+// [ErrIdentityChanged] if the device has shown another key meanwhile: ask again.
 func (d *Device) Confirm(tx Tx, a Address, key x3dh.PublicKey) error {
 	p, rev, err := d.peer(tx, a)
 	if err != nil {

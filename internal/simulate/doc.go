@@ -28,7 +28,7 @@
 //     excuse. There are four: it was for an identity key that the device had
 //     before it was installed anew; it is from such a key, and the receiver
 //     confirmed another one since (R-10.6-3); it is an initial message to a
-//     signed prekey of over 30 days (R-10.3-3); the receiver has read five
+//     signed prekey of over 30 days that was replaced (R-10.3-3); the receiver has read five
 //     newer ratchet keys of the sender (SPEC.md §5.6).
 //   - Nothing is delivered twice: no message stands in an inbox twice.
 //   - Every two devices that have talked converge: they write to each other in
