@@ -58,8 +58,10 @@ func TestRecipientRules(t *testing.T) {
 		b := v.append(nil)
 		require.ErrorIs(t, w.parse(b[2:]), ErrMalformed, name)
 	}
-	b := wire.AppendBytes(wire.AppendUint(wire.AppendUint(wire.AppendBytes(nil, 1, bob.User[:]), 2, 1), 4, 256), 5, []byte("x"))
-	require.ErrorIs(t, new(Recipient).parse(b), ErrMalformed, "a type over 255")
+	for _, typ := range []uint64{256, 257, 1 << 31} {
+		b := wire.AppendBytes(wire.AppendUint(wire.AppendUint(wire.AppendBytes(nil, 1, bob.User[:]), 2, 1), 4, typ), 5, []byte("x"))
+		require.ErrorIs(t, new(Recipient).parse(b), ErrMalformed, "type %d", typ)
+	}
 }
 
 // A table that was parsed from one field can be written into another one.

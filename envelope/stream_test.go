@@ -80,6 +80,24 @@ func TestStreamAllocatesWhatArrives(t *testing.T) {
 	}
 }
 
+// counted counts what is read from it.
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (r *counted) Read(b []byte) (int, error) { r.n++; return r.Reader.Read(b) }
+
+// R-8.9-4: a frame that arrives at once is read in few pieces, each twice the one
+// before.
+func TestStreamGrows(t *testing.T) {
+	r := &counted{Reader: bytes.NewReader(append([]byte{0, 0x10, 0, 0}, make([]byte, MaxFrame)...))}
+	buf, err := ReadDelimited(r, nil)
+	require.NoError(t, err)
+	require.Len(t, buf, MaxFrame)
+	require.LessOrEqual(t, r.n, 12)
+}
+
 // A buffer that has grown is used again.
 func TestStreamReusesMemory(t *testing.T) {
 	b, err := AppendDelimited(nil, samples(t)["deliver"])

@@ -12,6 +12,17 @@ func conversation(t testing.TB) *Conversation {
 	return c
 }
 
+// R-9.5-8: however far the epoch goes up, the bound of stamps does not come down.
+func TestRestartSaturates(t *testing.T) {
+	for _, stamp := range []Stamp{0, 1 << 40, Max} {
+		c := conversation(t)
+		c.maxStamp = stamp
+		require.NoError(t, c.Restart(1<<32-1))
+		require.Equal(t, Stamp(Max), c.MaxStamp())
+		require.Equal(t, Position{1<<32 - 1, 0}, c.Last())
+	}
+}
+
 // R-9.5-1: sequence numbers are 1, 2, 3, … whoever sends.
 func TestSequenceIsDense(t *testing.T) {
 	c := conversation(t)

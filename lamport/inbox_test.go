@@ -165,6 +165,44 @@ func TestSkip(t *testing.T) {
 	require.Equal(t, []byte{22}, frame)
 }
 
+// R-9.6-3: the hole that a gap marker shows ends where the gap begins.
+func TestSkipBehindHole(t *testing.T) {
+	in := at(t, 1, 5)
+	v, err := in.Skip(1, 8, 20)
+	require.NoError(t, err)
+	require.Equal(t, Fetch, v)
+	for n := uint64(6); n <= 8; n++ {
+		require.True(t, in.Waiting())
+		require.NoError(t, in.Advance(Position{1, n}))
+	}
+	require.False(t, in.Waiting())
+	require.Equal(t, Fetch, receive(t, in, 1, 10), "the next hole")
+}
+
+// R-9.6-5: a frame that is held and comes again takes no room twice; R-9.9-3: nor
+// does what was held belong to a record that is read.
+func TestHeldOnce(t *testing.T) {
+	in := at(t, 1, 0)
+	big := make([]byte, maxHeldBytes/4)
+	for range 10 {
+		_, err := in.Receive(Position{1, 2}, big)
+		require.NoError(t, err)
+	}
+	require.Equal(t, len(big), in.bytes)
+	_, err := in.Receive(Position{1, 2}, []byte("another"))
+	require.NoError(t, err)
+	require.Equal(t, big, in.held[2], "the first stays")
+	_, err = in.Skip(1, 1, 9)
+	require.NoError(t, err)
+	require.Equal(t, Position{1, 1}, in.At())
+	require.NoError(t, in.UnmarshalBinary(record0(t, at(t, 1, 1))))
+	_, _, ok := in.Next()
+	require.False(t, ok, "nothing is held")
+	require.Equal(t, Fetch, receive(t, in, 1, 3))
+	require.NoError(t, in.UnmarshalBinary(record0(t, at(t, 1, 1))))
+	require.Equal(t, at(t, 1, 1), in)
+}
+
 // R-9.6-3: one hole is asked for once, however much arrives behind it that is
 // too far to be held, and until what showed it is reached.
 func TestOneFetchForOneHole(t *testing.T) {

@@ -88,6 +88,25 @@ func TestClockRecordInconsistent(t *testing.T) {
 	require.Equal(t, Clock{now: 3}, c)
 }
 
+// R-9.9-3: records of values that no method makes.
+func TestRecordsOutOfRange(t *testing.T) {
+	as := append([]byte{0x0a, 16}, alice.User[:]...)
+	bytesOf := func(kind byte, rest ...byte) []byte { return append(append([]byte{kind}, as...), rest...) }
+	w, r := window(t, bob), register(t)
+	apply(t, r, Write{alice, 5, false, []byte("like")})
+	window, reg := record0(t, w), record0(t, r)
+	most := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f} // Max
+	require.NoError(t, w.UnmarshalBinary(bytesOf(recordWindow, append([]byte{0x10, 1, 0x18}, most...)...)))
+	require.NoError(t, w.UnmarshalBinary(window))
+	over := []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10}
+	require.ErrorIs(t, w.UnmarshalBinary(bytesOf(recordWindow, append([]byte{0x10, 1, 0x18}, over...)...)), ErrMalformed)
+	require.Equal(t, window, record0(t, w))
+	for _, bad := range [][]byte{{0x20, 1}, {0x10, 1}, {0x10, 1, 0x20, 1}, {0x18, 5}, {0x18, 5, 0x20, 1}, {0x2a, 1, 'x'}, {0x10, 1, 0x2a, 1, 'x'}} {
+		require.ErrorIs(t, r.UnmarshalBinary(bytesOf(recordRegister, bad...)), ErrMalformed, "% x", bad) // half a write
+		require.Equal(t, reg, record0(t, r))
+	}
+}
+
 // R-9.9-2, R-9.9-3: a record is read back, has one form, and is refused when it
 // is damaged or another type's; the receiver is then as it was.
 func TestRecords(t *testing.T) {
