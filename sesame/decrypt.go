@@ -19,13 +19,21 @@ type Result struct {
 
 	Plaintext []byte
 
+	// Of [Device.DecryptGroup]: the group whose chain the message was written
+	// with; how many messages before it in that chain are newly found to be missing,
+	// because they are on the way, lost or withheld; and the timestamp that came
+	// with it, also if it was not read. Zero for pairwise messages.
+	Group     string
+	Missing   uint32
+	Timestamp uint64
+
 	// IdentityChanged says that Identity is not the trusted key of the device.
 	// The message can be read; show that it is marked. Nothing is encrypted for
 	// the device until [Device.Confirm].
 	IdentityChanged bool
 
 	// Err says why there is no plaintext: [ErrDuplicate], [ErrUndecryptable],
-	// [ErrNoSession], [ErrUnknownPreKey], [ErrAddress].
+	// [ErrNoSession], [ErrUnknownPreKey], [ErrHeld], [ErrAddress].
 	Err error
 
 	typ     ratchet.Type // for RetryRequest
@@ -57,6 +65,7 @@ func (d *Device) Decrypt(tx Tx, from Address, typ ratchet.Type, message []byte) 
 	case ratchet.Initial:
 		err = c.initial(message)
 	default:
+		r.typ = 0 // RetryRequest must not take it for a group message
 		r.Err = undecryptable(errors.New("no such type of message"))
 	}
 	if err == nil && r.Err != nil {

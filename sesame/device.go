@@ -21,6 +21,10 @@ type Config struct {
 	// Trust decides about identity keys that were never seen. The zero value
 	// is TrustOnFirstUse.
 	Trust Trust
+
+	// PairwiseGroups is the number of devices up to which a group gets pairwise
+	// messages, which heal by themselves, and no chain. 0 is never.
+	PairwiseGroups int
 }
 
 // A Device is this device: its identity, its prekeys, and its conversations
@@ -33,7 +37,7 @@ type Device struct{ config Config }
 // first time: an identity key and a registration ID, once and for all. Errors:
 // those of the transaction, [ErrCorrupt], [ErrConfig].
 func Open(tx Tx, c Config) (*Device, error) {
-	if c.Now == nil || c.Family > ratchet.WhatsApp || c.Trust > ConfirmFirst {
+	if c.Now == nil || c.Family > ratchet.WhatsApp || c.Trust > ConfirmFirst || c.PairwiseGroups < 0 {
 		return nil, ErrConfig
 	}
 	_, rev, err := get(tx, rowLocal, parseLocal)

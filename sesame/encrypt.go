@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/senderkey"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
@@ -57,57 +58,82 @@ func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, err
 	return messages, nil
 }
 
-// encrypt is Encrypt for one device. Rows of it that do not make sense are the
-// device's fault, not that of all others.
+// encrypt is Encrypt for one device.
 func (d *Device) encrypt(tx Tx, plaintext []byte, to Address) (Message, error) {
-	m, err := d.encryptOne(tx, plaintext, to)
-	if errors.Is(err, ErrCorrupt) {
-		return Message{To: to, Err: err}, nil
+	o, err := d.outbound(tx, to)
+	if err == nil && o.Err == nil {
+		err = o.seal(tx, plaintext)
 	}
-	return m, err
+	if err != nil {
+		return Message{To: to}, err
+	}
+	return o.Message, nil
 }
 
-func (d *Device) encryptOne(tx Tx, plaintext []byte, to Address) (Message, error) {
-	m := Message{To: to}
+// An outbound is a device that is about to get a message, with the session that
+// it is to be written in, unless Err is set.
+type outbound struct {
+	Message
+	session *session
+	member  senderkey.Member // in groups
+}
+
+// outbound looks whether a device can be written to. Rows of it that do not make
+// sense are the device's fault, not that of all others.
+func (d *Device) outbound(tx Tx, to Address) (*outbound, error) {
+	o := &outbound{Message: Message{To: to}}
+	err := d.open(tx, o)
+	if errors.Is(err, ErrCorrupt) {
+		return &outbound{Message: Message{To: to, Err: err}}, nil
+	}
+	return o, err
+}
+
+func (d *Device) open(tx Tx, o *outbound) error {
+	to := o.To
 	if !to.valid() {
-		m.Err = ErrAddress
-		return m, nil
+		o.Err = ErrAddress
+		return nil
 	}
 	p, peerRev, err := d.peer(tx, to)
 	if err != nil {
-		return m, err
+		return err
 	}
 	if p.current() == none {
-		m.Err = ErrNoSession
-		return m, nil
+		o.Err = ErrNoSession
+		return nil
 	}
 	s, err := d.session(tx, to, p.current())
 	if err != nil {
-		return m, err
+		return err
 	}
 	if since, pending := s.Unacknowledged(); pending && since.Add(UnacknowledgedAge).Before(d.config.Now()) {
-		m.Err = ErrNoSession
-		return m, nil
+		o.Err = ErrNoSession
+		return nil
 	}
 	// If another transaction made the session one of the past before we read it,
 	// it has forgotten its prekeys, and a peer that has no message of it yet could
 	// not read this one.
 	if err := unchanged(tx, to, peerRev); err != nil {
-		return m, err
+		return err
 	}
 	if p.changed != none || s.RemoteIdentity() != p.identity {
-		m.Err = ErrIdentityChanged
-		return m, nil
+		o.Err = ErrIdentityChanged
+		return nil
 	}
-	m.Bytes, m.Type, err = s.Encrypt(nil, plaintext)
+	o.session, o.identity, o.RegistrationID = s, p.identity, s.RemoteRegistrationID()
+	return nil
+}
+
+// seal encrypts the message.
+func (o *outbound) seal(tx Tx, plaintext []byte) (err error) {
+	o.Bytes, o.Type, err = o.session.Encrypt(nil, plaintext)
 	if err == ratchet.ErrChainExhausted {
-		m.Err = ErrNoSession
-		return m, nil
+		o.Message = Message{To: o.To, Err: ErrNoSession}
+		return nil
 	}
 	if err != nil {
-		return m, err
+		return err
 	}
-	m.RegistrationID = s.RemoteRegistrationID()
-	m.identity = p.identity
-	return m, s.store(tx)
+	return o.session.store(tx)
 }

@@ -65,11 +65,16 @@ var (
 	// trusted one. Ask the user, then Confirm.
 	ErrIdentityChanged = errors.New("sesame: identity key waits for confirmation")
 
+	// ErrHeld: a group message has come before its distribution. It is held, and
+	// [Device.ProcessDistribution] gives it. Acknowledge it. To be sure of it make
+	// a RetryRequest now, and send it if the message is not there in a while.
+	ErrHeld = errors.New("sesame: group message waits for its distribution")
+
 	// ErrRetryRefused: a retry request that nothing is sent for. It wraps the
 	// reason. Acknowledge and drop it; do not answer.
 	ErrRetryRefused = errors.New("sesame: retry request refused")
 
 	// ErrAddress: not an address: no user, one of over 256 bytes, or a device
-	// number over 127.
+	// number over 127. Or no name of a group, or one of over 128 bytes.
 	ErrAddress = errors.New("sesame: invalid address")
 )

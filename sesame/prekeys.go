@@ -50,6 +50,9 @@ func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 	if err := d.pruneRetries(tx); err != nil {
 		return nil, err
 	}
+	if err := d.pruneHeld(tx); err != nil {
+		return nil, err
+	}
 	n := min(max(PreKeyBatch-remaining, 0), PreKeyBatch)
 	keys, err := x3dh.GeneratePreKeys(l.nextPreKey, n)
 	if err != nil {

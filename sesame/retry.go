@@ -8,6 +8,7 @@ import (
 
 	"github.com/sotto-im/sotto/internal/wire"
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/senderkey"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
@@ -122,7 +123,7 @@ func (d *Device) retry(tx Tx, a Address) (*retryRecord, uint64, error) {
 
 // RetryRequest makes the request to send a message again that did not decrypt,
 // which r says, to be sent to its sender. Call it in the transaction of
-// [Device.Decrypt], after it, for every message: it is nil if there is nothing to
+// [Device.Decrypt] or [Device.DecryptGroup], after it, for every message: it is nil if there is nothing to
 // ask for. That is so if the message was read, is a duplicate or no message at
 // all; if it was asked for five times; and if 256 other messages of the device
 // were asked for in 14 days. timestamp is that which came with the message, see
@@ -137,7 +138,8 @@ func (d *Device) RetryRequest(tx Tx, r *Result, timestamp uint64) (*Message, err
 	if d == nil || d.config.Now == nil || r == nil {
 		return nil, ErrUninitialized
 	}
-	if !errors.Is(r.Err, ErrUndecryptable) && !errors.Is(r.Err, ErrUnknownPreKey) && !errors.Is(r.Err, ErrNoSession) {
+	if !errors.Is(r.Err, ErrUndecryptable) && !errors.Is(r.Err, ErrUnknownPreKey) && !errors.Is(r.Err, ErrNoSession) &&
+		!errors.Is(r.Err, ErrHeld) {
 		return nil, nil
 	}
 	key, ok := ratchetKey(r.typ, r.message)
@@ -153,10 +155,12 @@ func (d *Device) RetryRequest(tx Tx, r *Result, timestamp uint64) (*Message, err
 	return m, put(tx, rowRetry(r.From), limits, rev)
 }
 
-// ratchetKey returns the ratchet key that a message names.
+// ratchetKey returns the ratchet key that a message names: a group message none.
 func ratchetKey(typ ratchet.Type, message []byte) (x3dh.PublicKey, bool) {
 	switch typ {
 	case ratchet.Ordinary:
+	case senderKeyMessage:
+		return none, true
 	case ratchet.Initial:
 		m, err := x3dh.ParseInitialMessage(message)
 		if err != nil {
@@ -194,6 +198,9 @@ func ratchetKey(typ ratchet.Type, message []byte) (x3dh.PublicKey, bool) {
 // committed. [ErrIdentityChanged]: the device waits for [Device.Confirm]. No
 // message is ever encrypted again for another identity key than its first.
 // [ErrRetryRefused]: anything else; commit that too.
+//
+// A message of [Device.EncryptGroup] is encrypted again for that device alone, and
+// the next one brings it the distribution.
 //
 // An error is the transaction's, or [ErrCorrupt], and means: roll back.
 func (d *Device) HandleRetry(tx Tx, from Address, self uint32, content []byte, allowed func(timestamp uint64) (bool, error)) (Message, error) {
@@ -270,6 +277,12 @@ func (d *Device) encryptAsked(tx Tx, from Address, identity x3dh.PublicKey, q *r
 		return m, err
 	}
 	to.attempts++
+	if s.group != "" {
+		// The device may have lost the chain, or never got it.
+		if err := d.noteChain(tx, s.group, s.chain, []Address{from}, (*senderkey.Sender).Lacks); err != nil {
+			return m, err
+		}
+	}
 	return m, put(tx, rowSent(q.timestamp), s, rev)
 }
 

@@ -19,6 +19,11 @@ const (
 	rowsSkipped  = prefix + "skipped/" // by address, base key and ratchet key: stored keys of a chain
 	rowsRetry    = prefix + "retry/"   // by address: retryRecord
 	rowsSent     = prefix + "sent/"    // by timestamp: sentRecord
+
+	rowsGroup    = prefix + "group/"    // by group: groupRecord
+	rowsReceiver = prefix + "receiver/" // by address, group and identity key: receiverRecord
+	rowsChain    = prefix + "chain/"    // by address and distribution ID: chainRecord
+	rowsHeld     = prefix + "held/"     // by address: heldRecord
 )
 
 func rowPreKey(id uint32) string { return fmt.Sprintf("%s%08x", rowsPreKey, id) }
@@ -26,6 +31,15 @@ func rowSigned(id uint32) string { return fmt.Sprintf("%s%08x", rowsSigned, id) 
 func rowPeer(a Address) string   { return rowsPeer + a.key() }
 func rowRetry(a Address) string  { return rowsRetry + a.key() }
 func rowSent(t uint64) string    { return fmt.Sprintf("%s%016x", rowsSent, t) }
+
+func rowGroup(name string) string { return rowsGroup + groupKey(name) }
+func rowHeld(a Address) string    { return rowsHeld + a.key() }
+
+func rowReceiver(a Address, group string, identity x3dh.PublicKey) string {
+	return rowsReceiver + a.key() + "/" + groupKey(group) + "/" + identityKey(identity)
+}
+
+func rowChain(a Address, tie string) string { return rowsChain + a.key() + "/" + tie }
 
 func rowSession(a Address, base x3dh.PublicKey) string {
 	return rowsSession + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:])

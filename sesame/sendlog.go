@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sotto-im/sotto/internal/wire"
+	"github.com/sotto-im/sotto/senderkey"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
@@ -24,6 +25,10 @@ type sentRecord struct {
 	created   time.Time
 	plaintext []byte
 	to        []addressee // in strictly ascending order
+
+	// The group and our chain there, if it was encrypted with one.
+	group string
+	chain senderkey.DistributionID
 }
 
 // An addressee is a device that a message was encrypted for, with the identity
@@ -53,9 +58,16 @@ func parseSent(b []byte) (*sentRecord, error) {
 				d.Fail()
 			}
 			s.to = append(s.to, a)
+		case 4:
+			s.group = string(d.Bytes())
+		case 5:
+			d.Fixed(s.chain[:])
 		default:
 			d.Fail()
 		}
+	}
+	if d.Has(4) != d.Has(5) || d.Has(4) != validGroup(s.group) {
+		d.Fail()
 	}
 	return s, d.Close(1, 2)
 }
@@ -91,6 +103,10 @@ func (s *sentRecord) AppendBinary(b []byte) ([]byte, error) {
 		m = wire.AppendBytes(m, 3, a.identity.Bytes())
 		m = wire.AppendUintNonZero(m, 4, uint64(a.attempts))
 		b = wire.AppendBytes(b, 3, m)
+	}
+	if s.group != "" {
+		b = wire.AppendBytes(b, 4, []byte(s.group))
+		b = wire.AppendBytes(b, 5, s.chain[:])
 	}
 	return b, nil
 }
@@ -143,21 +159,31 @@ func (d *Device) EncryptLogged(tx Tx, timestamp uint64, plaintext []byte, to ...
 	if timestamp == 0 {
 		return nil, ErrTimestamp
 	}
-	s, rev, err := d.sent(tx, timestamp)
+	s, rev, err := d.logEntry(tx, timestamp, plaintext)
 	if err != nil {
 		return nil, err
-	}
-	if s == nil {
-		s = &sentRecord{created: d.config.Now(), plaintext: plaintext}
-	}
-	if subtle.ConstantTimeCompare(s.plaintext, plaintext) != 1 {
-		return nil, ErrTimestamp
 	}
 	messages, err := d.Encrypt(tx, plaintext, to...)
 	if err != nil {
 		return nil, err
 	}
 	return messages, s.log(tx, timestamp, rev, messages)
+}
+
+// logEntry reads the record of a message that is about to be encrypted; a new
+// one if nobody had it, or it is too old.
+func (d *Device) logEntry(tx Tx, timestamp uint64, plaintext []byte) (*sentRecord, uint64, error) {
+	s, rev, err := d.sent(tx, timestamp)
+	if err != nil {
+		return nil, 0, err
+	}
+	if s == nil {
+		s = &sentRecord{created: d.config.Now(), plaintext: plaintext}
+	}
+	if subtle.ConstantTimeCompare(s.plaintext, plaintext) != 1 {
+		return nil, 0, ErrTimestamp
+	}
+	return s, rev, nil
 }
 
 // log adds those devices that messages were encrypted for in this call, and
@@ -186,15 +212,9 @@ func (d *Device) logRepaired(tx Tx, plaintext []byte, sealed, repaired []Message
 		return nil
 	}
 	timestamp := sealed[i].Timestamp
-	s, rev, err := d.sent(tx, timestamp)
+	s, rev, err := d.logEntry(tx, timestamp, plaintext)
 	if err != nil {
 		return err
-	}
-	if s == nil { // nobody had it, or it is too old
-		s = &sentRecord{created: d.config.Now(), plaintext: plaintext}
-	}
-	if subtle.ConstantTimeCompare(s.plaintext, plaintext) != 1 {
-		return ErrTimestamp
 	}
 	return s.log(tx, timestamp, rev, repaired)
 }

@@ -117,7 +117,7 @@ func (d *Device) end(tx Tx, a Address, p *peerRecord, rev uint64) error {
 }
 
 // Forget deletes all sessions with a device and all that is known of it, its
-// identity key too, whether the rows make sense or not, and takes it out of the
+// identity key and its chains in groups too, whether the rows make sense or not, and takes it out of the
 // log of [Device.EncryptLogged]. Call it when the device was removed from its
 // account. A server's word is not enough: the next key under that address would
 // be trusted as if it were the first.
@@ -129,7 +129,7 @@ func (d *Device) Forget(tx Tx, a Address) error {
 	if err != nil {
 		return err
 	}
-	for _, prefix := range []string{rowsSession, rowsSkipped} { // whatever the peer's row says
+	for _, prefix := range []string{rowsSession, rowsSkipped, rowsReceiver, rowsChain} { // whatever the peer's row says
 		for key, err := range tx.Scan(prefix + a.key() + "/") {
 			if err != nil {
 				return err
@@ -140,6 +140,9 @@ func (d *Device) Forget(tx Tx, a Address) error {
 		}
 	}
 	if err := d.forgetRetries(tx, a); err != nil {
+		return err
+	}
+	if err := forgetRow(tx, rowHeld(a)); err != nil {
 		return err
 	}
 	return tx.Delete(rowPeer(a), rev)

@@ -63,9 +63,9 @@ func (d *Device) Devices(tx Tx, user string) iter.Seq2[Address, error] {
 
 // Confirm trusts an identity key of a device: the one that waits in
 // [Peer].Changed, after the user has compared the safety number or waved it
-// through. Sessions with another key of that device are deleted: whoever holds
-// the old key is not this device any more. Decrypt what is in the mailbox first:
-// what was written with the old key cannot be read afterwards.
+// through. Sessions with another key of that device are deleted, and its chains in
+// groups: whoever holds the old key is not this device any more. Decrypt what is in
+// the mailbox first: what was written with the old key cannot be read afterwards.
 // [ErrIdentityChanged] if the device has shown another key meanwhile: ask again.
 func (d *Device) Confirm(tx Tx, a Address, key x3dh.PublicKey) error {
 	p, rev, err := d.peer(tx, a)
@@ -98,6 +98,10 @@ func (d *Device) Confirm(tx Tx, a Address, key x3dh.PublicKey) error {
 		}
 	}
 	p.sessions = kept
+	others := func(_, identity string) bool { return identity != identityKey(key) }
+	if err := forgetReceivers(tx, a.key()+"/", others); err != nil {
+		return err
+	}
 	return put(tx, rowPeer(a), p, rev)
 }
 

@@ -1,0 +1,179 @@
+package sesame
+
+import (
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"github.com/sotto-im/sotto/internal/wire"
+	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/senderkey"
+	"github.com/sotto-im/sotto/x3dh"
+)
+
+// groupFamily is the family of group messages.
+func (d *Device) groupFamily() senderkey.Family {
+	if d.config.Family == ratchet.WhatsApp {
+		return senderkey.WhatsApp
+	}
+	return senderkey.Signal
+}
+
+// A chainRecord ties the chains of a device that have one distribution ID to
+// the identity key and the group that they came for. In the WhatsApp family
+// there is one for each group.
+type chainRecord struct {
+	identity x3dh.PublicKey
+	group    string
+
+	// The chain that came last, and its first message that can be read. One
+	// before that has never been.
+	chain, first uint32
+}
+
+func parseChain(b []byte) (*chainRecord, error) {
+	c := new(chainRecord)
+	d := wire.Decode(b)
+	for d.Next() {
+		switch d.Num() {
+		case 1:
+			c.identity, _ = x3dh.ParsePublicKey(d.Bytes())
+		case 2:
+			c.group = string(d.Bytes())
+		case 3:
+			c.chain = d.Uint32()
+		case 4:
+			c.first = d.Uint32()
+		default:
+			d.Fail()
+		}
+	}
+	if d.Close(1, 2, 3, 4) != nil || c.identity == none || !validGroup(c.group) {
+		return nil, wire.ErrMalformed
+	}
+	return c, nil
+}
+
+func (c *chainRecord) AppendBinary(b []byte) ([]byte, error) {
+	b = wire.AppendBytes(b, 1, c.identity.Bytes())
+	b = wire.AppendBytes(b, 2, []byte(c.group))
+	b = wire.AppendUint(b, 3, uint64(c.chain))
+	return wire.AppendUint(b, 4, uint64(c.first)), nil
+}
+
+// came notes a distribution.
+func (c *chainRecord) came(d *senderkey.Distribution) {
+	if c.group == "" || c.chain != d.ChainID() {
+		c.chain, c.first = d.ChainID(), d.Iteration()
+	}
+}
+
+// tie is what a chain is known by among those of its device: the distribution
+// ID, or in the WhatsApp family, whose messages have none, the group.
+func (d *Device) tie(id senderkey.DistributionID, group string) string {
+	if d.config.Family == ratchet.WhatsApp {
+		return "g" + groupKey(group)
+	}
+	return hex.EncodeToString(id[:])
+}
+
+// A receiverRecord is the chains of a device, with one identity key, in one
+// group.
+type receiverRecord struct {
+	*senderkey.Receiver
+	ties []string // of the newest distributions, the newest first
+}
+
+func parseReceiver(b []byte, f senderkey.Family) (*receiverRecord, error) {
+	r := new(receiverRecord)
+	var receiver []byte
+	d := wire.Decode(b)
+	for d.Next() {
+		switch d.Num() {
+		case 1:
+			receiver = d.Bytes()
+		case 2:
+			tie := string(d.Repeated())
+			if len(r.ties) == senderkey.MaxChains || tie == "" || slices.Contains(r.ties, tie) {
+				d.Fail()
+			}
+			r.ties = append(r.ties, tie)
+		default:
+			d.Fail()
+		}
+	}
+	if err := d.Close(1); err != nil {
+		return nil, err
+	}
+	var err error
+	r.Receiver, err = senderkey.ParseReceiver(receiver, f)
+	return r, err
+}
+
+func (r *receiverRecord) AppendBinary(b []byte) ([]byte, error) {
+	receiver, err := r.Receiver.AppendBinary(nil)
+	if err != nil {
+		return b, err
+	}
+	b = wire.AppendBytes(b, 1, receiver)
+	for _, tie := range r.ties {
+		b = wire.AppendBytes(b, 2, []byte(tie))
+	}
+	return b, nil
+}
+
+// distributed puts a tie in front, and returns those whose chains had to go.
+func (r *receiverRecord) distributed(tie string) (gone []string) {
+	ties := slices.DeleteFunc(r.ties, func(other string) bool { return other == tie })
+	r.ties = slices.Insert(ties, 0, tie)
+	if n := senderkey.MaxChains; len(r.ties) > n {
+		gone = slices.Clone(r.ties[n:])
+		r.ties = r.ties[:n]
+	}
+	return gone
+}
+
+// receiver reads the chains of a device in a group; a new record and revision 0
+// if there are none.
+func (d *Device) receiver(tx Tx, a Address, group string, identity x3dh.PublicKey) (*receiverRecord, uint64, error) {
+	f := d.groupFamily()
+	r, rev, err := get(tx, rowReceiver(a, group, identity), func(b []byte) (*receiverRecord, error) { return parseReceiver(b, f) })
+	if err == nil && rev == 0 {
+		r = &receiverRecord{Receiver: senderkey.NewReceiver(f)}
+	}
+	return r, rev, err
+}
+
+// forgetReceivers deletes the chains of devices, those whose rows have prefix
+// after the kind, in groups and of identity keys (in hexadecimal) that gone says.
+// Rows that do not make sense go with those of their receiver only.
+func forgetReceivers(tx Tx, prefix string, gone func(group, identity string) bool) error {
+	for key, err := range tx.Scan(rowsReceiver + prefix) {
+		if err != nil {
+			return err
+		}
+		parts := strings.Split(strings.TrimPrefix(key, rowsReceiver), "/")
+		if len(parts) != 3 {
+			return ErrCorrupt
+		}
+		name, err := hex.DecodeString(parts[1])
+		if err != nil {
+			return ErrCorrupt
+		}
+		if !gone(string(name), parts[2]) {
+			continue
+		}
+		if err := forgetRow(tx, key); err != nil {
+			return err
+		}
+	}
+	return each(tx, rowsChain+prefix, parseChain, func(key string, c *chainRecord, rev uint64) error {
+		if !gone(c.group, identityKey(c.identity)) {
+			return nil
+		}
+		return tx.Delete(key, rev)
+	})
+}
+
+// identityKey is an identity key as part of a row key.
+func identityKey(k x3dh.PublicKey) string { return hex.EncodeToString(k.Bytes()[1:]) }
