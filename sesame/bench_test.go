@@ -20,3 +20,7 @@ func BenchmarkDeviceDecrypt(b *testing.B) { benchtest.Decrypt(b, inMemory) }
 func BenchmarkDeviceDecryptSwapped(b *testing.B) { benchtest.DecryptSwapped(b, inMemory) }
 
 func BenchmarkFanout1000(b *testing.B) { benchtest.Fanout1000(b, inMemory) }
+
+func BenchmarkGroupFanout(b *testing.B) {
+	b.Run("1000", func(b *testing.B) { benchtest.GroupFanout1000(b, inMemory) })
+}

@@ -22,6 +22,13 @@
 // call [Device.RetryRequest] after each Decrypt, and [Device.HandleRetry] with
 // messages of type ratchet.PlaintextContent. All counts and limits are in rows.
 //
+// For groups, [Device.EncryptGroup] makes one ciphertext for all, and for who
+// still needs it the distribution of the chain that it is written with, in a
+// pairwise message. The application wraps the distribution in a plaintext of its
+// own, and gives what it finds in one to [Device.ProcessDistribution]; the ciphertext
+// is for [Device.DecryptGroup]. [Device.Distributed] notes what the server accepted.
+// Nobody has to think of replacing a chain: each call says who is to read.
+//
 // # Persistence
 //
 // Two rules carry everything. An error means: roll back, and do not
@@ -38,7 +45,10 @@
 // initial message without one is accepted once; an identity key that replaces
 // a trusted one is shown, and nothing is encrypted for it before the user
 // confirmed it; a message costs at most the work of one at the limit, however
-// many sessions are tried. Rows are secret: [Seal] encrypts them. A database
+// many sessions are tried; a group's chain is that of the device, and of the
+// identity key, whose session brought it, and who left the group, registered anew or
+// changed its key reads nothing that is sent afterwards. What sender keys do not
+// give is in SPEC.md §11.8. Rows are secret: [Seal] encrypts them. A database
 // that is restored from a backup uses message keys again; nothing here can
 // see it.
 //

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/senderkey"
 	"github.com/sotto-im/sotto/sesame"
 	"github.com/sotto-im/sotto/sesame/txtest"
 	"github.com/sotto-im/sotto/x3dh"
@@ -116,6 +117,92 @@ func Fanout1000(b *testing.B, open Open) {
 		})
 	}
 	report(b, bare, devices)
+}
+
+// GroupFanout1000 measures one message to a group of 1,000 devices in one
+// transaction: warm, if all have the chain, against the bare Sender, with its
+// record read and written; cold, if all need the distribution, against the bare
+// ratchet step for each.
+func GroupFanout1000(b *testing.B, open Open) {
+	const devices = 1000
+	_, bob := conversation(b, func(*testing.B) txtest.Store { return new(sesame.Memory) }, 0)
+	bundle := bob.bundle()
+	for _, warm := range []bool{false, true} {
+		name := map[bool]string{false: "cold", true: "warm"}[warm]
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			bare := bareEncrypt(b) * devices
+			if warm {
+				bare = bareSender(b, devices)
+			}
+			alice, g := newDevice(b, open(b)), sesame.Group{Name: "group"}
+			alice.do(func(tx sesame.Tx) error {
+				for i := range devices {
+					a := sesame.Address{User: fmt.Sprintf("user%d", i/4), Device: uint32(i % 4)}
+					g.Devices = append(g.Devices, a)
+					if err := alice.dev.Start(tx, a, bundle); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			send := func() {
+				alice.do(func(tx sesame.Tx) error {
+					m, err := alice.dev.EncryptGroup(tx, 0, g, plaintext, func(d []byte) []byte { return d })
+					if err == nil && m.Messages[devices-1].Err != nil {
+						b.Fatal(m.Messages[devices-1].Err)
+					}
+					return err
+				})
+			}
+			messages := 100 // until the chain is replaced
+			for b.Loop() {
+				if warm && messages == 100 {
+					b.StopTimer()
+					alice.do(func(tx sesame.Tx) error {
+						m, err := alice.dev.EncryptGroup(tx, 0, g, plaintext, func(d []byte) []byte { return d })
+						if err != nil {
+							return err
+						}
+						return alice.dev.Distributed(tx, g.Name, m.Chain, g.Devices...)
+					})
+					messages = 1
+					b.StartTimer()
+				}
+				send()
+				messages++
+			}
+			report(b, bare, 1)
+		})
+	}
+}
+
+// bareSender is the time of a message to members who have the chain.
+func bareSender(b *testing.B, devices int) time.Duration {
+	config := senderkey.Config{MaxMessages: senderkey.MaxSkippedKeys}
+	var roster senderkey.Roster
+	for i := range devices {
+		roster.Members = append(roster.Members, senderkey.Member{0: byte(i >> 8), 1: byte(i), 31: 1})
+	}
+	s := senderkey.NewSender(config)
+	now := time.Unix(1_700_000_000, 0)
+	sent, err := s.Encrypt(roster, now, plaintext)
+	require.NoError(b, err)
+	require.NoError(b, s.Delivered(sent.Chain, roster.Members...))
+	row, err := s.AppendBinary(nil)
+	require.NoError(b, err)
+	return shortest(b, func() {
+		s, err := senderkey.ParseSender(row, config)
+		if err == nil {
+			_, err = s.Encrypt(roster, now, plaintext)
+		}
+		if err == nil {
+			_, err = s.AppendBinary(nil)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	})
 }
 
 const batch = 1000

@@ -19,3 +19,7 @@ func BenchmarkDeviceDecrypt(b *testing.B) { benchtest.Decrypt(b, onSQLite) }
 func BenchmarkDeviceDecryptSwapped(b *testing.B) { benchtest.DecryptSwapped(b, onSQLite) }
 
 func BenchmarkFanout1000(b *testing.B) { benchtest.Fanout1000(b, onSQLite) }
+
+func BenchmarkGroupFanout(b *testing.B) {
+	b.Run("1000", func(b *testing.B) { benchtest.GroupFanout1000(b, onSQLite) })
+}
