@@ -263,9 +263,6 @@ func (d *Device) release(tx Tx, from Address, tie string, receiver *receiverReco
 			kept.messages = append(kept.messages, h)
 			continue
 		}
-		if errors.Is(r.Err, ErrDuplicate) {
-			r.Err = errEarlier // held means not read
-		}
 		released = append(released, r)
 	}
 	return released, put(tx, rowHeld(from), &kept, rev)

@@ -725,9 +725,23 @@ func TestGroupIdentityChanges(t *testing.T) {
 		return err
 	})
 
+	// The trusted key takes back what was taken first, and what becomes of the
+	// other one's chains is not its own.
+	taken := alice.writes(groupOf("more", bob), 0, "taken")
+	stolen, err := again.distributionIn(taken)
+	require.NoError(t, err)
+	_, released = bob.takes(again, again.encrypt(bob, string(wrapFor("more")(stolen))))
+	require.Empty(t, released)
+	bob.distributed(alice, taken)
+	for range senderkey.MaxChains {
+		again.do(func(tx Tx) error { return forgetRow(tx, rowGroup("more")) })
+		bob.distributed(again, again.writes(groupOf("more", bob), 0, ""))
+	}
+	bob.readsGroup(alice, "more", taken, "taken")
+
 	bob.do(func(tx Tx) error { return bob.Confirm(tx, alice.at, again.published.IdentityKey) })
-	require.Equal(t, 1, bob.count(rowsReceiver))
-	require.Equal(t, 1, bob.count(rowsChain))
+	require.Equal(t, 2, bob.count(rowsReceiver))
+	require.Equal(t, 1+senderkey.MaxChains, bob.count(rowsChain))
 	bob.readsGroup(again, "friends", again.writes(g, 0, "more"), "more")
 	require.Equal(t, ErrHeld, bob.opens(alice, "friends", alice.writes(g, 0, "old key")).Err)
 	bob.do(func(tx Tx) error { return bob.Forget(tx, alice.at) })
@@ -961,6 +975,48 @@ func TestGroupMisuse(t *testing.T) {
 		require.Nil(t, request)
 		return err
 	})
+}
+
+// R-10.10-6: what a chain was used with counts for pairwise messages as well.
+func TestPairwiseGroupOldRevision(t *testing.T) {
+	all, _ := people(t, "alice", "bob")
+	g := groupOf("friends", all[1])
+	g.Revision = 2
+	all[0].writes(g, 0, "")
+	g.Revision, all[0].config.PairwiseGroups = 1, 5
+	require.ErrorIs(t, all[0].try(func(tx Tx) error {
+		_, err := all[0].EncryptGroup(tx, 0, g, nil, wrapFor("friends"))
+		return err
+	}), senderkey.ErrOldRevision)
+}
+
+// Rows that lack a part, or have one that there is not.
+func TestGroupChainRow(t *testing.T) {
+	key := x3dh.GenerateIdentityKey().Public()
+	good := encoded(t, &chainRecord{key, "friends", 0, 0})
+	c, err := parseChain(good)
+	require.NoError(t, err)
+	require.Equal(t, &chainRecord{identity: key, group: "friends"}, c)
+	low := bytes.Replace(good, key.Bytes()[1:], make([]byte, 32), 1)
+	for _, b := range [][]byte{nil, low, good[:len(good)-2], encoded(t, &chainRecord{key, "", 0, 0}), encoded(t, &chainRecord{key, strings.Repeat("x", 129), 0, 0})} {
+		_, err = parseChain(b)
+		require.Error(t, err)
+	}
+}
+
+// A row that names a group and no chain, or a chain and no group, is none.
+func TestGroupLogRow(t *testing.T) {
+	s := &sentRecord{created: start, plaintext: []byte("hello"), group: "friends", chain: senderkey.DistributionID{1}}
+	row := encoded(t, s)
+	again, err := parseSent(row)
+	require.NoError(t, err)
+	require.Equal(t, s, again)
+	bare := encoded(t, &sentRecord{created: start, plaintext: []byte("hello")})
+	fields := row[len(bare):]
+	for _, b := range [][]byte{fields[:9], fields[9:]} {
+		_, err = parseSent(append(bytes.Clone(bare), b...))
+		require.Error(t, err)
+	}
 }
 
 // R-10.10-5: what names a member, to the byte.
