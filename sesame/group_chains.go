@@ -2,6 +2,7 @@ package sesame
 
 import (
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 
@@ -122,6 +123,19 @@ func (r *receiverRecord) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
+// parseTies reads the ties of a receiverRecord.
+func parseTies(b []byte) (ties []string, err error) {
+	d := wire.Decode(b)
+	for d.Next() {
+		if d.Num() == 2 {
+			ties = append(ties, string(d.Repeated()))
+			continue
+		}
+		d.Bytes()
+	}
+	return ties, d.Close()
+}
+
 // distributed puts a tie in front, and returns those whose chains had to go.
 func (r *receiverRecord) distributed(tie string) (gone []string) {
 	ties := slices.DeleteFunc(r.ties, func(other string) bool { return other == tie })
@@ -163,9 +177,32 @@ func forgetReceivers(tx Tx, prefix string, gone func(group, identity string) boo
 		if !gone(string(name), parts[2]) {
 			continue
 		}
-		if err := forgetRow(tx, key); err != nil {
+		// With its ties, and with what it was when they were read: another
+		// transaction may bring it a chain.
+		r, rev, err := get(tx, key, parseTies)
+		if errors.Is(err, ErrCorrupt) {
+			_, rev, err = tx.Get(key)
+			r = nil
+		}
+		if err != nil {
 			return err
 		}
+		for _, tie := range r {
+			chainKey := rowsChain + parts[0] + "/" + tie
+			c, rev, err := get(tx, chainKey, parseChain)
+			if err == nil && c != nil && groupKey(c.group) == parts[1] && identityKey(c.identity) == parts[2] {
+				err = tx.Delete(chainKey, rev) // else another identity key has taken it over
+			}
+			if err != nil && !errors.Is(err, ErrCorrupt) {
+				return err
+			}
+		}
+		if err := tx.Delete(key, rev); err != nil {
+			return err
+		}
+	}
+	if prefix == "" {
+		return nil
 	}
 	return each(tx, rowsChain+prefix, parseChain, func(key string, c *chainRecord, rev uint64) error {
 		if !gone(c.group, identityKey(c.identity)) {
