@@ -318,12 +318,12 @@ func (c *Client) Run(conn io.ReadWriteCloser) error {
 			case <-done:
 				return
 			}
-			var letters [][]byte
-			if failed = c.update(func(tx *Tx) error { letters = firstLetters(tx); return nil }); failed != nil {
+			var frames [][]byte
+			if frames, failed = c.next(way); failed != nil {
 				conn.Close()
 				return
 			}
-			for _, b := range way.next(letters) {
+			for _, b := range frames {
 				select {
 				case writes <- b:
 				case <-broken:
@@ -378,10 +378,16 @@ func firstLetters(tx *Tx) (letters [][]byte) {
 	return letters
 }
 
-// next picks the frames of those conversations of which none is on its way.
-func (w *underway) next(letters [][]byte) (frames [][]byte) {
+// next lists the frames of those conversations of which none is on its way. No
+// answer is noted between its look at the outbox and its look at what is on its
+// way: a letter that was answered in between would be sent again.
+func (c *Client) next(w *underway) (frames [][]byte, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var letters [][]byte
+	if err := c.update(func(tx *Tx) error { letters = firstLetters(tx); return nil }); err != nil {
+		return nil, err
+	}
 	if w.sent == nil {
 		w.sent = map[[16]byte]bool{}
 	}
@@ -398,7 +404,7 @@ func (w *underway) next(letters [][]byte) (frames [][]byte) {
 			frames = append(frames, b[17+len(lamport.Key{}):])
 		}
 	}
-	return frames
+	return frames, nil
 }
 
 func (c *Client) read(conn io.Reader, in *lamport.Inbox, way *underway, send func(envelope.Message) error) error {
