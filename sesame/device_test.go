@@ -260,6 +260,28 @@ func TestSignedPrekeyExpiryEnforced(t *testing.T) {
 	require.Equal(t, 1, bob.count(rowsSigned))
 }
 
+// R-10.2-6: Forget deletes the rows of one device, and not those of another whose
+// number begins with the same digit.
+func TestForgetOneDevice(t *testing.T) {
+	c := &clock{start}
+	alice, one, twelve := newApp(t, "alice", 3, c), newApp(t, "bob", 1, c), newApp(t, "bob", 12, c)
+	for _, bob := range []*app{one, twelve} {
+		alice.start(bob)
+		bob.reads(alice, alice.encrypt(bob, "first"), "first")
+		alice.reads(bob, bob.encrypt(alice, "answer"), "answer")
+		bob.encrypt(alice, "skipped")
+		alice.reads(bob, bob.encrypt(alice, "makes a stored key"), "makes a stored key")
+	}
+	before := alice.rows()
+	alice.do(func(tx Tx) error { return alice.Forget(tx, one.at) })
+	gone := changed(before, alice.rows())
+	require.Len(t, gone, 3, "peer, session, stored keys")
+	for _, key := range gone {
+		require.NotContains(t, key, twelve.at.key())
+	}
+	twelve.reads(alice, alice.encrypt(twelve, "still here"), "still here")
+}
+
 // H29, R-10.6-2, R-10.6-3: another identity key can be read, is marked, and nothing is encrypted for
 // it before it is confirmed. The old sessions end with the confirmation.
 func TestIdentityChangeBlocksSendAndReceive(t *testing.T) {
@@ -285,6 +307,16 @@ func TestIdentityChangeBlocksSendAndReceive(t *testing.T) {
 	require.NoError(t, r.Err)
 	require.False(t, r.IdentityChanged, "this is the trusted key")
 	require.ErrorIs(t, alice.encryptErr(bob, "blocked").Err, ErrIdentityChanged)
+
+	// What the two are to compare is the new key.
+	number := func(a *app, peer Address, ours, theirs string) (f x3dh.Fingerprint) {
+		a.do(func(tx Tx) (err error) {
+			f, err = a.SafetyNumber(tx, peer, 2, []byte(ours), []byte(theirs))
+			return err
+		})
+		return f
+	}
+	require.Equal(t, number(again, alice.at, "b", "a").String(), number(alice, bob.at, "a", "b").String())
 
 	var known Peer
 	alice.do(func(tx Tx) (err error) { known, err = alice.Peer(tx, bob.at); return err })
