@@ -70,48 +70,6 @@ type Client struct {
 // accepted.
 const maxUnanswered = 64
 
-// Stats counts what a user does not see on the screen of this client, and an
-// application shows: it is stored with what it counts, in one transaction.
-type Stats struct {
-	Refused        int // deliveries that did not decrypt, or belonged to another header
-	Duplicate      int // messages that came again, by sender and message ID
-	Gaps           int // positions that the server has lost
-	Restarts       int // mailboxes that were numbered anew, whose server may have lost messages
-	Contradictions int // answers that contradict what the server said before
-}
-
-func (s *Stats) fields() [5]*int {
-	return [...]*int{&s.Refused, &s.Duplicate, &s.Gaps, &s.Restarts, &s.Contradictions}
-}
-
-// Stats returns the counters; zero if the database fails.
-func (c *Client) Stats() (s Stats) {
-	_ = c.update(func(tx *Tx) error { s = tx.stored(); return nil })
-	return s
-}
-
-func (tx *Tx) stored() (s Stats) {
-	if b := tx.Get("stats"); len(b) == 8*len(s.fields()) {
-		for i, v := range s.fields() {
-			*v = int(binary.BigEndian.Uint64(b[8*i:]))
-		}
-	}
-	return s
-}
-
-// count stores what the transaction has counted.
-func (tx *Tx) count() {
-	if tx.stats == (Stats{}) {
-		return
-	}
-	sum := tx.stored()
-	var b []byte
-	for i, v := range sum.fields() {
-		b = binary.BigEndian.AppendUint64(b, uint64(*v+*tx.stats.fields()[i]))
-	}
-	tx.Put("stats", b)
-}
-
 // update runs f in a transaction. f may run again: it sets what it returns, and
 // adds nothing to it.
 func (c *Client) update(f func(*Tx) error) error {
