@@ -114,7 +114,7 @@ func FuzzSenderKeyMessage(f *testing.F) {
 			v := fields{family, b[0], st.distribution[:], uint64(st.id), uint64(m.iteration), m.ciphertext, nil}
 			body := v.body()
 			signature := st.signing.Sign(body)
-			_, _, err = newReceiver(new(*r.load())).Decrypt(nil, append(body, signature[:]...))
+			_, _, err = reload(t, r).Decrypt(nil, append(body, signature[:]...))
 			require.True(t, err == nil || slices.Contains([]error{ErrAuthentication, ErrDuplicate, ErrTooFarAhead, ErrChainExhausted}, err), "%v", err)
 		}
 		require.Equal(t, before, record(t, r))
