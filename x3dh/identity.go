@@ -34,26 +34,28 @@ func GenerateIdentityKey() *IdentityKey { return newIdentityKey(curve.GenerateKe
 // IdentityKeyPairStructure. A record in which the two halves do not belong
 // together is [ErrMalformed].
 func ParseIdentityKey(record []byte) (*IdentityKey, error) {
-	var public [PublicKeySize]byte
-	var private [32]byte
+	var id identity
 	d := wire.Decode(record)
 	for d.Next() {
 		switch d.Num() {
 		case 1:
-			d.Fixed(public[:])
+			var err error
+			if id.public, err = readKey(&d); err != nil {
+				d.Fail()
+			}
 		case 2:
-			d.Fixed(private[:])
+			var b [32]byte
+			d.Fixed(b[:])
+			id.private = curve.NewPrivateKey(b)
 		default:
 			d.Skip()
 		}
 	}
-	if d.Close(1, 2) != nil {
+	if d.Close(1, 2) != nil || id.private.Public() != id.public {
 		return nil, ErrMalformed
 	}
-	k := newIdentityKey(curve.NewPrivateKey(private))
-	if [PublicKeySize]byte(k.Public().Bytes()) != public {
-		return nil, ErrMalformed
-	}
+	k := new(IdentityKey)
+	k.box.Store(&id)
 	return k, nil
 }
 
