@@ -47,14 +47,24 @@ func Memory(string) (Do, error) {
 
 var errJudged = errors.New("something that must hold did not")
 
-// Run runs a conversation and writes the account of it. It returns an error if
-// something that must hold did not, or could not be written.
+// Run runs a conversation, and then a group, and writes the account of both. It
+// returns an error if something that must hold did not, or could not be written.
 func Run(o Options, w io.Writer) error {
 	c, err := newConversation(o)
 	if err != nil {
 		return err
 	}
-	return c.show(o.Messages, w)
+	if err := c.show(o.Messages, w); err != nil {
+		return err
+	}
+	g, err := newGroup(o)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return g.show(w)
 }
 
 // show runs the conversation and writes the account of it.

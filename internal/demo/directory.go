@@ -24,6 +24,13 @@ func (x *directory) publish(d envelope.Device, p *sesame.Publication) {
 	x.published[d] = p
 }
 
+// withdraw removes a device.
+func (x *directory) withdraw(d envelope.Device) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.published, d)
+}
+
 // devices lists the devices of a user by number.
 func (x *directory) devices(user [16]byte) (list []envelope.Device) {
 	x.mu.Lock()

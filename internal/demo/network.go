@@ -109,7 +109,7 @@ type line struct {
 	toServer   net.Conn
 	fromClient chan []byte
 	fromServer chan []byte
-	under      []arrival // ascending in due
+	under      arrivals
 	closed     chan struct{}
 	all        sync.WaitGroup
 }
@@ -121,6 +121,9 @@ type arrival struct {
 	frame  []byte
 }
 
+// arrivals are ascending in due.
+type arrivals []arrival
+
 func newLine(d *device, server *relay.Server) *line {
 	l := &line{device: d, client: d.client(), fromClient: make(chan []byte), fromServer: make(chan []byte), closed: make(chan struct{})}
 	var far net.Conn
@@ -128,13 +131,13 @@ func newLine(d *device, server *relay.Server) *line {
 	l.toServer, far = net.Pipe()
 	l.all.Go(func() { _ = server.Serve(far, d.id) })
 	l.all.Go(func() { _ = l.client.Run(l.app) })
-	l.all.Go(func() { l.pump(l.toClient, l.fromClient) })
-	l.all.Go(func() { l.pump(l.toServer, l.fromServer) })
+	l.all.Go(func() { pump(l.toClient, l.fromClient, l.closed) })
+	l.all.Go(func() { pump(l.toServer, l.fromServer, l.closed) })
 	return l
 }
 
 // pump takes frames off a connection until it ends.
-func (l *line) pump(conn net.Conn, to chan []byte) {
+func pump(conn net.Conn, to chan []byte, closed chan struct{}) {
 	defer close(to)
 	r := bufio.NewReader(conn)
 	for {
@@ -144,7 +147,7 @@ func (l *line) pump(conn net.Conn, to chan []byte) {
 		}
 		select {
 		case to <- frame:
-		case <-l.closed:
+		case <-closed:
 			return
 		}
 	}
@@ -203,21 +206,21 @@ func half(to net.Conn, frame []byte) {
 }
 
 // put takes a frame for a device, with what is to happen to it.
-func (l *line) put(now int, frame []byte, f deliverFate) {
+func (a *arrivals) put(now int, frame []byte, f deliverFate) {
 	if f.dropped {
 		f.delays = []int{0}
 	}
 	for _, delay := range f.delays {
-		l.under = append(l.under, arrival{now + delay, f.dropped, frame})
+		*a = append(*a, arrival{now + delay, f.dropped, frame})
 	}
-	slices.SortStableFunc(l.under, func(a, b arrival) int { return a.due - b.due })
+	slices.SortStableFunc(*a, func(a, b arrival) int { return a.due - b.due })
 }
 
 // take is the next frame that is due.
-func (l *line) take(now int) (a arrival, ok bool) {
-	if len(l.under) == 0 || l.under[0].due > now {
-		return a, false
+func (a *arrivals) take(now int) (next arrival, ok bool) {
+	if len(*a) == 0 || (*a)[0].due > now {
+		return next, false
 	}
-	a, l.under = l.under[0], l.under[1:]
-	return a, true
+	next, *a = (*a)[0], (*a)[1:]
+	return next, true
 }

@@ -233,7 +233,7 @@ func (c *conversation) underway(l *line, frame []byte) error {
 	}
 	c.account.travels(m, l.device, fate)
 	if !fate.dropped || m.name[0] != '~' {
-		l.put(c.now, frame, fate)
+		l.under.put(c.now, frame, fate)
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (c *conversation) deliver() error {
 	for _, d := range c.devices {
 		for c.lines[d] != nil {
 			l := c.lines[d]
-			a, ok := l.take(c.now)
+			a, ok := l.under.take(c.now)
 			if !ok {
 				break
 			}

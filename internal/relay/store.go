@@ -49,8 +49,12 @@ func (s *Store) Do(f func(sesame.Tx) error) error {
 
 // Update is Do with a [Tx].
 func (s *Store) Update(f func(*Tx) error) error {
-	return s.Do(func(rows sesame.Tx) error { return (&Tx{rows: rows}).run(f) })
+	return s.Do(func(rows sesame.Tx) error { return Update(rows, f) })
 }
+
+// Update runs f with a [Tx] in a transaction of an application that has rows of
+// its own. It returns the error with which that transaction has to end.
+func Update(rows sesame.Tx, f func(*Tx) error) error { return (&Tx{rows: rows}).run(f) }
 
 // A Tx is a transaction for code with many rows: it reads the revision of a row
 // before it writes it, and keeps the first error, after which rows read as
