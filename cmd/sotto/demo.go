@@ -14,7 +14,7 @@ func runDemo(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	o := demo.Options{Open: demo.Memory}
 	flags.Uint64Var(&o.Seed, "seed", 1, "what the network does, who writes when, and who is killed")
-	flags.IntVar(&o.Messages, "messages", 24, "how many messages are written, 1 to 10000")
+	flags.IntVar(&o.Messages, "messages", 24, "how many messages are written in the conversation, 1 to 10000")
 	help := false
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), "usage: sotto demo [--seed N] [--messages N]\n\n", demo.Story, "\nflags:\n")

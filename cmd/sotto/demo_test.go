@@ -19,6 +19,7 @@ func TestDemo(t *testing.T) {
 		}
 		require.Contains(t, stdout.String(), "\nsummary: sent=")
 		require.Contains(t, stdout.String(), want)
+		require.Contains(t, stdout.String(), "\ngroup: sent=18 ")
 	}
 }
 

@@ -1,10 +1,12 @@
-// Package demo is the conversation of `sotto demo`: Alice's phone and laptop and
-// Bob's phone, a server, and a bad network between them, with an account that
-// tells what happens and judges it. The devices keep their rows where the caller
-// says: cmd/sotto in memory, sesame/sqlkv/sqltest/demo in SQLite files.
+// Package demo is the two parts of `sotto demo`: a conversation of Alice's phone
+// and laptop and Bob's phone, and a group of five people and a newcomer; each with
+// a server, a bad network, and an account that tells what happens and judges it.
+// The devices keep their rows where the caller says: cmd/sotto in memory,
+// sesame/sqlkv/sqltest/demo in SQLite files.
 //
-// Read device.go for what an application does with package sesame, and
-// account.go for what is judged.
+// Read device.go for what an application does with package sesame, and account.go
+// for what is judged. For groups read member.go, with parcel.go for its rows, and
+// group_judge.go; the story is in group.go.
 package demo
 
 import (
@@ -20,13 +22,14 @@ import (
 // again after sesame.ErrConflict.
 type Do = func(func(sesame.Tx) error) error
 
-// Options of a conversation.
+// Options of a demo.
 type Options struct {
 	Seed     uint64 // what the network does, who writes when, and who is killed
-	Messages int    // how many are written
+	Messages int    // how many are written in the conversation; in the group it is always the same ones
 
 	// Open opens a database without rows for an installation of a device:
-	// "phone", "laptop", "bob", and "bob2" after he has installed anew.
+	// "phone", "laptop", "bob", and "bob2" after he has installed anew; in the
+	// group "group-" and the name of the device.
 	Open func(name string) (Do, error)
 }
 

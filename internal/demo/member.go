@@ -302,15 +302,14 @@ func (m *member) receive(d *envelope.Deliver) (answer envelope.Message, err erro
 	})
 	switch {
 	case errors.Is(err, errEarly):
-		m.early = true // and what was before it in the mailbox is not acknowledged again
+		m.early = true
 		return nil, nil
-	case err != nil || at.At == 0 && !m.early:
+	case err != nil:
 		return nil, err
 	case keys && m.early:
 		m.early = false
 		return at.fetch(), nil
-	}
-	if at.At == 0 {
+	case at.At == 0:
 		return nil, nil
 	}
 	return &envelope.Ack{MailboxEpoch: at.Epoch, Position: at.At}, nil

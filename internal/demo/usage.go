@@ -28,9 +28,25 @@ The account has a line for each message, and one for each that arrives:
   MARKED      Bob's identity key is not the one that the reader trusts
   recognises  a second copy, which is dropped
 
-The last line is for scripts. The exit code is 1 if a message that was accepted
-is missing on one of the three screens, or stands there twice, changed, or in
-another order than the server's; if a key seals two messages; or if a message of
-Bob's new phone is not marked before Alice has compared. One seed gives one
-account, but for the keys.
+Then five people found a group, one of them with two devices. A message is one
+ciphertext for all, in a chain whose keys go to those who lack them, each in its
+own session. Frank joins, Erin is removed while Bob still writes to her, and
+Carol loses her tablet. The account of it has more words:
+  keys to Frank
+              the distribution of the chain, in a session with each
+  chain f00e1b/2
+              the start of the chain's distribution ID, and the message's number
+  is NEW      another chain begins before the message, and why
+  holds g5    the message came before its keys, and is kept until they come
+  is given g10
+              a leaky server shows somebody what is not for him; he tries it
+In the end there is a table of who can read what. What is not for a device is
+tried with the rows that it has, those of Erin and of the tablet too.
+
+The last line of each part is for scripts. The exit code is 1 if a message that
+was accepted is missing on a screen, or stands there twice, changed, or in another
+order than the server's; if a key seals two messages; if a message of Bob's new
+phone is not marked before Alice has compared; or if a device opens a message that
+was written when it was no member's, or goes to others than the members. One seed
+gives one account, but for the keys.
 `

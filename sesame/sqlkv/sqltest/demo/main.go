@@ -31,7 +31,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var o demo.Options
 	dir := flags.String("db", "", "directory of the files, which must not be there yet (required)")
 	flags.Uint64Var(&o.Seed, "seed", 1, "what the network does, who writes when, and who is killed")
-	flags.IntVar(&o.Messages, "messages", 24, "how many messages are written, 1 to 10000")
+	flags.IntVar(&o.Messages, "messages", 24, "how many messages are written in the conversation, 1 to 10000")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
