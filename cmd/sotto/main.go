@@ -14,6 +14,7 @@ usage: sotto <command> [flags]
 commands:
   demo      three devices hold a conversation through a server, over a bad network
   simulate  devices whose databases and processes fail at every step, many times
+  inspect   what bytes are, which of them is wrong, and why a message does not decrypt
   help      print this
 
 "sotto <command> -h" describes a command. Exit codes: 0 all is well,
@@ -40,6 +41,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runDemo(args, stdout, stderr)
 	case "simulate":
 		return simulateRuns(args, stdout, stderr)
+	case "inspect":
+		return runInspect(args, os.Stdin, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return exitOK

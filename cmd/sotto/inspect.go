@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sotto-im/sotto/internal/inspect"
+)
+
+const inspectUsage = `usage: sotto inspect [--as KIND] [--family FAMILY] [--session FILE]... [--json] [INPUT]
+
+Says what bytes are: each field with its offset, what is authenticated, what is
+wrong and at which byte. INPUT is a file, or hexadecimal or base64; without it,
+or with "-", standard input is read. No keys are needed, and those that are in
+a record are not shown.
+
+The kind is guessed, or named:
+
+`
+
+const inspectExamples = `
+With a message, --session says whether it would decrypt, and why not. Its FILE
+is a session record, ours or libsignal's, a record of sender keys, or one of an
+identity key or prekey; it may be given several times. No file is changed.
+
+examples:
+  sotto inspect message.bin                   any message, record, frame
+  sotto inspect 3408e9f4011221...             in hexadecimal, or in base64
+  sotto inspect --as bundle bundle.bin        what is wrong with it as a bundle
+  sotto inspect --as frame frame.bin          a frame; --as stream for many
+  sotto inspect '22486 45253 ...'             the 60 digits of a safety number
+  sotto inspect --session bob.rec message.bin           why "bad MAC"?
+  sotto inspect --session id.rec --session spk.rec --session opk.rec first.bin
+  sotto inspect --as group-message --family whatsapp --session keys.rec group.bin
+  sotto inspect --as window --json window.row
+
+Exit codes: 0 well formed, and it would decrypt; 1 malformed, or it would not
+decrypt; 2 the command was used wrongly.
+
+flags:
+`
+
+// runInspect runs "sotto inspect".
+func runInspect(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("sotto inspect", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	var o inspect.Options
+	var files []string
+	flags.StringVar(&o.Kind, "as", "", "what it is; guessed if absent")
+	flags.StringVar(&o.Family, "family", "", "signal or whatsapp; both if absent")
+	flags.Func("session", "a record of the receiver", func(s string) error { files = append(files, s); return nil })
+	asJSON := flags.Bool("json", false, "write JSON")
+	help := false
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), inspectUsage)
+		for _, k := range inspect.Kinds() {
+			fmt.Fprintf(flags.Output(), "  %-18s %s, SPEC.md §%s\n", k[0], k[1], k[2])
+		}
+		fmt.Fprint(flags.Output(), inspectExamples)
+		flags.PrintDefaults()
+	}
+	flags.BoolFunc("h", "print this", func(string) error { help = true; return nil })
+	flags.BoolFunc("help", "print this", func(string) error { help = true; return nil })
+	if err := flags.Parse(args); err != nil {
+		return exitUsage
+	}
+	if help {
+		flags.SetOutput(stdout)
+		flags.Usage()
+		return exitOK
+	}
+	wrong := func(err error) int {
+		fmt.Fprintln(stderr, "sotto inspect:", err)
+		return exitUsage
+	}
+	if flags.NArg() > 1 {
+		flags.Usage()
+		return exitUsage
+	}
+	b, as, err := readInput(flags.Arg(0), stdin)
+	if err != nil {
+		return wrong(err)
+	}
+	r, err := inspect.Inspect(b, o)
+	if err != nil {
+		return wrong(err)
+	}
+	r.Why += "; read as " + as
+	if len(files) > 0 {
+		var records [][]byte
+		for _, f := range files {
+			record, _, err := readInput(f, stdin)
+			if err != nil {
+				return wrong(err)
+			}
+			records = append(records, record)
+		}
+		if err := r.Judge(o, records...); err != nil {
+			return wrong(err)
+		}
+	}
+	if *asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		err = e.Encode(r)
+	} else {
+		err = r.Text(stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "sotto inspect:", err)
+		return exitFailed
+	}
+	if !r.Valid || r.Verdict != nil && !r.Verdict.Decrypts {
+		return exitFailed
+	}
+	return exitOK
+}
+
+// readInput reads an argument: a file, "-" for standard input, or the input
+// itself in hexadecimal, base64 or digits.
+func readInput(arg string, stdin io.Reader) (b []byte, as string, err error) {
+	var from io.Reader = strings.NewReader(arg)
+	text := false
+	if arg == "" || arg == "-" {
+		from = stdin
+	} else if f, err := os.Open(arg); err == nil {
+		defer f.Close()
+		from = f
+	} else {
+		text = true
+	}
+	if b, err = io.ReadAll(io.LimitReader(from, inspect.MaxInput+1)); err != nil {
+		return nil, "", err
+	}
+	if len(b) > inspect.MaxInput {
+		return nil, "", errors.New("an input of over 16 MiB")
+	}
+	b, as = inspect.Decode(b)
+	if text && as == "bytes" {
+		return nil, "", errors.New("no such file, and neither hexadecimal nor base64: " + arg)
+	}
+	return b, as, nil
+}

@@ -1,0 +1,108 @@
+package inspect
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// agree reads b as every kind: the library and the tables say the same.
+func agree(t testing.TB, b []byte) {
+	for i := range kinds {
+		k := &kinds[i]
+		r := k.inspect(b)
+		if k.parse != nil {
+			require.Equal(t, k.parse(b) == nil, r.walk.wrong == 0, "%s %s: %x: %v, %v", k.name, k.family, b, k.parse(b), r.Problems)
+		}
+		require.Equal(t, r.Valid, len(r.Problems) == 0)
+		for _, p := range r.Problems {
+			require.True(t, 0 <= p.Offset && p.Offset <= len(b), "%s: %v", k.name, p)
+		}
+	}
+}
+
+// Every kind agrees with the decoder of the library about every sample, and about
+// mutations of it.
+func TestAgreesWithTheLibrary(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	taken := map[string]int{}
+	for _, s := range samples(t) {
+		agree(t, s.b)
+		r, err := Inspect(s.b, Options{Kind: s.kind, Family: s.family})
+		require.NoError(t, err)
+		require.True(t, r.Valid, "%s: %v", s.kind, r.Problems)
+		taken[s.kind]++
+		for range 12 {
+			agree(t, mutate(rng, s.b))
+		}
+	}
+	for i := range kinds {
+		require.NotZero(t, taken[kinds[i].name], "no sample of %s", kinds[i].name)
+	}
+}
+
+// mutate changes a few bytes, lengths or pieces.
+func mutate(rng *rand.Rand, b []byte) []byte {
+	out := append([]byte(nil), b...)
+	for range 1 + rng.IntN(2) {
+		if len(out) == 0 {
+			return append(out, byte(rng.Uint32()))
+		}
+		i := rng.IntN(len(out))
+		j := min(len(out), i+1+rng.IntN(12))
+		switch rng.IntN(8) {
+		case 0, 1:
+			out[i] ^= 1 << rng.IntN(8)
+		case 2:
+			out[i] = []byte{0, 1, 0x7f, 0x80, 0xff, 0x33, 0x34}[rng.IntN(7)]
+		case 3:
+			out = append(out[:i:i], out[j:]...)
+		case 4:
+			out = append(out[:j:j], out[i:]...)
+		case 5:
+			out = out[:i]
+		case 6:
+			out = append(out[:i:i], append([]byte{byte(rng.Uint32())}, out[i:]...)...)
+		case 7:
+			out[i]++
+		}
+	}
+	return out
+}
+
+// Every section and requirement that a report cites is in SPEC.md.
+func TestCitations(t *testing.T) {
+	spec, err := os.ReadFile("../../SPEC.md")
+	require.NoError(t, err)
+	files, err := os.ReadDir(".")
+	require.NoError(t, err)
+	found := 0
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), "_test.go") || !strings.HasSuffix(f.Name(), ".go") {
+			continue
+		}
+		b, err := os.ReadFile(f.Name())
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`R-[0-9]+(\.[0-9]+)*-[0-9]+`).FindAllString(string(b), -1) {
+			require.Contains(t, string(spec), "**"+m+"**", f.Name())
+			found++
+		}
+		for _, m := range regexp.MustCompile(`(?:§|section: ")([0-9]+\.[0-9]+)`).FindAllStringSubmatch(string(b), -1) {
+			require.Regexp(t, `(?m)^### `+regexp.QuoteMeta(m[1])+` `, string(spec), f.Name())
+			found++
+		}
+	}
+	require.Greater(t, found, 100)
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	require.NoError(t, err)
+	return b
+}
