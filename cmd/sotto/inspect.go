@@ -142,7 +142,8 @@ func readInput(arg string, stdin io.Reader) (b []byte, as string, err error) {
 		return nil, "", errors.New("an input of over 16 MiB")
 	}
 	b, as = inspect.Decode(b)
-	if text && as == "bytes" {
+	// A short word, or a path, that could be base64 is a file that is missing.
+	if text && (as == "bytes" || as == "base64" && (len(arg) < 16 || arg[0] == '/')) {
 		return nil, "", errors.New("no such file, and neither hexadecimal nor base64: " + arg)
 	}
 	return b, as, nil

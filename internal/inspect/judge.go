@@ -85,7 +85,7 @@ func (rs *records) add(b []byte, family string, group bool) error {
 			best = r
 		}
 	}
-	if best == nil || best.walk.known == 0 {
+	if best == nil || best.walk.known == 0 && best.Kind != "receiver" {
 		return ErrRecord
 	}
 	session := func(name string, raw *found) {

@@ -272,7 +272,7 @@ func (w *walker) fields(s *message, m *found) (whole bool) {
 					Value: wireNames[typ], Note: "unknown: ignored, and not shown"})
 			}
 		case typ != f.typ.wire():
-			w.problem(at, "R-2.3-1", "a %s, where %s is a %s", wireNames[typ], f.name, wireNames[f.typ.wire()])
+			w.problem(at, "R-2.3-1", "%s, where %s is %s", wireNames[typ], f.name, wireNames[f.typ.wire()])
 		default:
 			if f.repeated == 0 && seen[num] {
 				w.problem(at, "R-2.3-1", "stands twice")
