@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -98,10 +97,6 @@ func loadGroup(t testing.TB) (tr groupTranscript) {
 	require.NoError(t, testvectors.Load("recorded/senderkey-libsignal-0.72.1.json", &tr))
 	require.Len(t, tr.Steps, 11)
 	return tr
-}
-
-func (tr *groupTranscript) id(t testing.TB) senderkey.DistributionID {
-	return senderkey.DistributionID(unhex(t, strings.ReplaceAll(tr.DistributionID, "-", "")))
 }
 
 type fingerprints struct {

@@ -24,14 +24,6 @@ func inFamily(f senderkey.Family, m message) *message {
 	return &m
 }
 
-// number is the number of a field in the form of a family.
-func number(f senderkey.Family, num int) int {
-	if f == senderkey.WhatsApp {
-		return num - 1
-	}
-	return num
-}
-
 func senderKeyMessage(f senderkey.Family) *message {
 	return inFamily(f, message{name: "SenderKeyMessage", section: "11.3", fields: []field{
 		{num: 1, name: "distribution_uuid", typ: typeFixed, size: 16, required: true, show: showUUID},

@@ -128,7 +128,7 @@ var heldRow = message{name: "held", section: "10.2", closed: true, fields: []fie
 	seen, size := map[string]bool{}, 0
 	for _, v := range m.values[1] {
 		b := v.in.get(4).b
-		name := fmt.Sprint(v.in.uint(2), " ") + string(b)
+		name := fmt.Sprintf("%d %s", v.in.uint(2), b)
 		if seen[name] {
 			continue
 		}
