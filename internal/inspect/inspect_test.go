@@ -5,10 +5,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/internal/wire"
 )
 
 // agree reads b as every kind: the library and the tables say the same.
@@ -105,4 +108,21 @@ func unhex(t testing.TB, s string) []byte {
 	b, err := hex.DecodeString(s)
 	require.NoError(t, err)
 	return b
+}
+
+// A stored key of the next message is one too many, and one of the message before
+// is not: at the limit both decoders say the same.
+func TestStoredNumbers(t *testing.T) {
+	tr := loadGroup(t)
+	signing := wire.AppendBytes(nil, 3, wire.AppendBytes(nil, 1, tr.SKDM[len(tr.SKDM)-33:]))
+	for n, valid := range map[uint64]bool{4: true, 5: false} {
+		numbered := func(num int, n uint64) []byte {
+			return wire.AppendBytes(nil, num, wire.AppendBytes(wire.AppendUint(nil, 1, n), 2, make([]byte, 32)))
+		}
+		record := wire.AppendBytes(nil, 1, slices.Concat(numbered(2, 5), signing, numbered(4, n)))
+		agree(t, record)
+		r, err := Inspect(record, Options{Kind: "sender-key-record"})
+		require.NoError(t, err)
+		require.Equal(t, valid, r.Valid)
+	}
 }
