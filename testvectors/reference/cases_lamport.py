@@ -212,7 +212,7 @@ def _servers(f):
     s.raise_epoch(2, "numbers begin again, the bound moves by 2^32")
     s.submit("a", 1001, 1, "accepted before: the position is of the old epoch", answer="duplicate")
     s.submit("b", 1002, 2)
-    s.raise_epoch(1, "never lower", "ErrOrder")
+    s.raise_epoch(1, "never lower", "ErrInvalid")
     s.submit("c", 2**32 + 1001 + JUMP + 1, 3, "over the bound", "ErrClockBound")
     s.submit("c", 2**32 + 1001 + JUMP, 3)
     s.raise_epoch(5, "by three at once")

@@ -159,7 +159,7 @@ def _forged(f, family):
     number = 5 if signal else 4  # of the last field of the distribution
     at = len(distribution) - 35
     for what, bad in BAD_KEYS.items():
-        log.process("eve", distribution[:at] + senderkey.wire.block(number, bad(chain.signing)), "distribution, signing key: " + what, "x3dh.ErrInvalidKey")
+        log.process("eve", distribution[:at] + senderkey.wire.block(number, bad(chain.signing)), "distribution, signing key: " + what, "ErrMalformed")
     log.process("eve", distribution[:-1], "distribution: truncated", "ErrMalformed")
     log.process("eve", distribution[:at], "distribution: no signing key", "ErrMalformed")
     log.process("eve", b"\x43" + distribution[1:], "distribution: version 4", "ErrVersion")

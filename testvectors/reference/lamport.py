@@ -156,7 +156,7 @@ class Conversation:
 
     def raise_epoch(self, epoch):
         """R-9.5-8, one epoch after the other."""
-        _check(self.epoch <= epoch < 2**32, "lamport.ErrOrder")
+        _check(self.epoch <= epoch < 2**32)
         if epoch > self.epoch:
             self.stamp = min(self.stamp + (epoch - self.epoch) * 2**32, TOP)
             self.epoch, self.last = epoch, 0
@@ -211,7 +211,7 @@ class Inbox:
         return self.held.get(self.at + 1)
 
     def marker(self, epoch, first, last):
-        """A gap marker, R-9.6-6. The verdict: as of deliver; "gap" if at has moved."""
+        """A gap marker, R-9.6-6. The verdict: as of deliver; process if at has moved."""
         _check(1 <= epoch < 2**32 and 1 <= first <= last <= TOP)
         if epoch > self.epoch:
             return "resync"
@@ -221,7 +221,7 @@ class Inbox:
             return self._hold(first, b"")
         self.gap = max(self.gap, last)
         self._through_gap()
-        return "gap"
+        return "process"
 
     def _through_gap(self):
         """Up to the end of the marker, or to just before the first frame in it that is held."""

@@ -4,6 +4,7 @@ and written from them; what is read and written again has the same bytes, if it 
 from dataclasses import dataclass, field
 
 import wire
+from primitives import clamp
 from refused import Refused
 from wire import BYTES, FIXED64, INT32, UINT32, UINT64
 from xeddsa import good_key, public
@@ -93,7 +94,7 @@ def read_session(data):
         11: ("local_registration", UINT32), 13: ("base_key", 33), 14: ("v4_prekey", BYTES), 15: ("v4_state", BYTES),
     }, ("version", "local", "remote", "root", "sending", "base_key"), ("receiving",))
     _check(s["version"] == 3, "ratchet.ErrVersion")
-    _check(not s["v4_prekey"] and not s["v4_state"])
+    _check(not s["v4_prekey"] and not s["v4_state"], "ratchet.ErrVersion")
     _check(good_key(s["local"]) and good_key(s["remote"]) and good_key(s["base_key"]))
     receiving = [_read_chain(c, False) for c in s["receiving"]]
     _check(len(receiving) <= 5 and len({c.ratchet_key for c in receiving}) == len(receiving))
@@ -163,7 +164,8 @@ MALFORMED = "x3dh.ErrMalformed"
 def _read_pair(data, schema, *required):
     k = _read(MALFORMED, data, schema, ("public", "private") + required)
     if not good_key(k["public"]) or public(k["private"]) != k["public"]:
-        raise Refused("x3dh.ErrInvalidKey")
+        raise Refused(MALFORMED)
+    k["private"] = clamp(k["private"])  # R-3.1-2
     return k
 
 

@@ -85,7 +85,7 @@ def write_distribution(chain, family):
 def read_distribution(data, family):
     x3dh.check_version(data, MALFORMED, "senderkey.ErrVersion")
     m = _read_message(data[1:], family, ("chain_id", "iteration", "chain_key", "signing_key"), (UINT32, UINT32, 32, 33))
-    parse_key(m["signing_key"])
+    parse_key(m["signing_key"], MALFORMED)
     return m
 
 
@@ -219,9 +219,9 @@ def mark_lacks(sender, member):
 # Records, §11.7.
 
 
-def _check(ok):
+def _check(ok, error=CORRUPT):
     if not ok:
-        raise Refused(CORRUPT)
+        raise Refused(error)
 
 
 def _read(*args, **kwargs):
@@ -244,7 +244,8 @@ def _read_state(data, own):
               ("chain", "signing"), ("keys",))
     chain = _read(s["chain"], numbered, ("seed",))
     signing = _read(s["signing"], {1: ("public", 33), 2: ("private", 32)}, ("public",))
-    _check(s["version"] in (None, 0, 3) and good_key(signing["public"]) and own == (signing["private"] is not None))
+    _check(s["version"] in (None, 0, 3), "senderkey.ErrVersion")
+    _check(good_key(signing["public"]) and own == (signing["private"] is not None))
     _check(len(s["keys"]) <= STORED)
     iteration, keys = chain["iteration"] or 0, {}
     for key in s["keys"]:
