@@ -41,3 +41,22 @@ func TestGroupInterleaved(t *testing.T) {
 	bob.distributed(alice, alice.writes(g, 0, ""))
 	require.Greater(t, bob.interleave(alice, steps), 100)
 }
+
+// R-10.10-9: a message that is held while its distribution comes conflicts with
+// it, also if prekeys are published in between: that must not delete the row of
+// what is held, or it looks as if it had never been there.
+func TestHeldDuringDistributionAndPublish(t *testing.T) {
+	all, _ := people(t, "bob", "alice")
+	bob, alice := all[0], all[1]
+	m := alice.writes(groupOf("friends", bob), 0, "message")
+	err := bob.store.Do(func(tx Tx) error {
+		r, err := bob.DecryptGroup(tx, alice.at, 0, "", m.Ciphertext)
+		require.NoError(t, err)
+		require.Equal(t, ErrHeld, r.Err)
+		bob.takes(alice, m.to(bob))
+		bob.publish()
+		return nil
+	})
+	require.Equal(t, ErrConflict, err)
+	bob.readsGroup(alice, "", m, "message")
+}

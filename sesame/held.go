@@ -75,10 +75,9 @@ func (r *heldRecord) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// expire drops what is too old, and reports whether all was.
-func (r *heldRecord) expire(now time.Time) (empty bool) {
+// expire drops what is too old.
+func (r *heldRecord) expire(now time.Time) {
 	r.messages = slices.DeleteFunc(r.messages, func(h held) bool { return !within(h.since, now, heldAge) })
-	return len(r.messages) == 0
 }
 
 // add holds a message, and reports whether it does: not one over the limits. A
@@ -111,16 +110,15 @@ func (d *Device) held(tx Tx, a Address) (*heldRecord, uint64, error) {
 	return r, rev, nil
 }
 
-// pruneHeld deletes messages that have waited too long.
+// pruneHeld deletes messages that have waited too long. It leaves the rows: to a
+// transaction that holds a message, and found no row, one that a distribution
+// made and that is deleted again would look like none, and both would commit.
 func (d *Device) pruneHeld(tx Tx) error {
 	return each(tx, rowsHeld, parseHeld, func(key string, r *heldRecord, rev uint64) error {
 		n := len(r.messages)
-		switch empty := r.expire(d.config.Now()); {
-		case empty:
-			return tx.Delete(key, rev)
-		case len(r.messages) < n:
-			return put(tx, key, r, rev)
+		if r.expire(d.config.Now()); len(r.messages) == n {
+			return nil
 		}
-		return nil
+		return put(tx, key, r, rev)
 	})
 }
