@@ -18,9 +18,13 @@ processes use at once. Any step of a transaction may fail, done or not, or be
 the last one of its process; at any step the other process may commit. Messages
 are dropped, repeated, late, in any order, and lost; prekeys run out; weeks
 pass; devices start at once, start anew, restart, and are installed anew. Then
-the faults stop, everything is delivered, and the run is judged:
+the faults stop, everything is delivered, and the run is judged. Every second
+run has groups, whose members change while messages are under way.
+
 
   reused  message keys that encrypt two plaintexts
+  leaked  group messages that open for who was removed, or joins later
+  keyless group messages to devices that cannot have the distribution
   lost    messages that were acknowledged, and are not in the inbox
   twice   messages that are in an inbox twice
   wrong   messages that are not what was written
@@ -31,7 +35,10 @@ the faults stop, everything is delivered, and the run is judged:
 An acknowledged message may be missing for one of four reasons, which are
 counted: it was for (old_receiver) or from (old_sender) an installation that is
 gone, to a prekey of over 30 days (old_prekey), or under the sixth newest
-ratchet key (old_chain).
+ratchet key (old_chain). A group message may be missing if it cannot be sent
+again: its writer was installed anew (sender_gone), it is over 14 days old
+(too_old), its reader was removed (not_member), or it was sent five times
+(too_often).
 
 The last line is for scripts. The exit code is 1 if anything was found. Run
 number n has seed + n - 1; one seed is one run, but for the keys. A single run

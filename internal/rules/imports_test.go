@@ -150,7 +150,7 @@ func TestSimulationIsAnApplication(t *testing.T) {
 	require.Contains(t, pkgs, name)
 	for _, i := range pkgs[name].Imports {
 		if ours, ok := strings.CutPrefix(i, module+"/"); ok {
-			require.Contains(t, []string{"x3dh", "ratchet", "sesame", "sesame/txtest"}, ours)
+			require.Contains(t, []string{"x3dh", "ratchet", "senderkey", "sesame", "sesame/txtest"}, ours)
 		}
 		require.NotContains(t, []string{"math/rand", "crypto/rand", "net", "os", "log", "unsafe", "reflect"}, i)
 	}

@@ -25,6 +25,16 @@ const (
 	RestoreBackup       Rule = "restore-backup"
 	NeverConfirm        Rule = "never-confirm"
 	NeverRestart        Rule = "never-restart"
+
+	RemoveQuietly         Rule = "remove-quietly"
+	OldRoster             Rule = "old-roster"
+	NoRevision            Rule = "no-revision"
+	SendGroupBeforeCommit Rule = "send-group-before-commit"
+	DistributedEarly      Rule = "distributed-early"
+	NeverDistributed      Rule = "never-distributed"
+	DropHeld              Rule = "drop-held"
+	DropReleased          Rule = "drop-released"
+	NeverAsk              Rule = "never-ask"
 )
 
 // Rules are the rules that can be broken, what each breaks, and what the oracle
@@ -45,6 +55,15 @@ var Rules = []struct {
 	{RestoreBackup, "a restart goes on with an older copy of the database", Reused},
 	{NeverConfirm, "another identity key is never confirmed", Stuck},
 	{NeverRestart, "nobody starts anew with a device whose messages cannot be read", Stuck},
+	{RemoveQuietly, "who is removed from a group gets no more messages, but sesame is told that it is still in", Leaked},
+	{OldRoster, "an older membership of a group is given out for the newest one", Leaked},
+	{NoRevision, "the revisions of groups are kept from sesame", Leaked},
+	{SendGroupBeforeCommit, "a message to a group is sent inside its transaction", Reused},
+	{DistributedEarly, "a distribution counts as accepted when it is made, and is sent once", Keyless},
+	{NeverDistributed, "nobody notes that a distribution was accepted", Stuck},
+	{DropHeld, "the database loses the messages that are held", Lost},
+	{DropReleased, "the messages that a distribution brings are dropped", Lost},
+	{NeverAsk, "nobody asks for what it could not read", Lost},
 }
 
 // Known reports whether r is None or one of [Rules].
@@ -64,6 +83,8 @@ func breakStore(r Rule, m *sesame.Memory) txtest.Store {
 		return lastWriterWins{m}
 	case NoRollback:
 		return autocommit{m}
+	case DropHeld:
+		return heldNowhere{m}
 	}
 	return m
 }

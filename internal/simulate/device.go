@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sotto-im/sotto/ratchet"
+	"github.com/sotto-im/sotto/senderkey"
 	"github.com/sotto-im/sotto/sesame"
 	"github.com/sotto-im/sotto/sesame/txtest"
 	"github.com/sotto-im/sotto/x3dh"
@@ -23,6 +24,7 @@ type device struct {
 	starts  map[*device]int // sessions started with a device, over all installations
 	friends []*device
 	*installation
+	installations []*installation // all that there were, the newest last
 
 	// What the transactions that run now are about.
 	target   *device
@@ -31,13 +33,17 @@ type device struct {
 
 // An installation is one database and the two processes that use it.
 type installation struct {
-	memory    *sesame.Memory
-	stores    [2]txtest.Store   // for each process, over the memory
-	processes [2]*sesame.Device // nil: does not run
-	identity  x3dh.PublicKey    // none before the first transaction committed
-	backup    map[string][]byte // all rows, for RestoreBackup
-	observer  *sesame.Device    // of the oracle
-	unread    map[*device]bool  // who wrote what could not be read, since the last start
+	memory       *sesame.Memory
+	stores       [2]txtest.Store   // for each process, over the memory
+	processes    [2]*sesame.Device // nil: does not run
+	identity     x3dh.PublicKey    // none before the first transaction committed
+	registration uint32
+	backup       map[string][]byte // all rows, for RestoreBackup
+	observer     *sesame.Device    // of the oracle
+	unread       map[*device]bool  // who wrote what could not be read, since the last start
+	views        map[*group]*[2]int
+	again        map[*group]bool // it has forgotten the group: messages may come again
+	asked        map[*letter]int // requests that were sent
 
 	// What the oracle knows of it.
 	acknowledged []*letter
@@ -46,6 +52,15 @@ type installation struct {
 	read         map[*device][]int            // chains
 	made         map[x3dh.PublicKey]time.Time // signed prekeys, in transactions that may be rolled back
 	signed       map[uint32]time.Time         // those at the server, by ID: when they were made
+
+	// Of groups.
+	sending  map[*group]*sendingChain
+	used     map[*group]int  // the newest membership
+	received []receivedChain // the newest first
+	waiting  []*letter       // held
+	since    map[*letter]time.Time
+	given    map[senderkey.DistributionID]*senderkey.Receiver
+	copied   []map[string][]byte // its rows, each time that it left a group
 }
 
 func (d *device) String() string { return fmt.Sprintf("%s.%d", d.at.User, d.at.Device) }
@@ -56,7 +71,11 @@ func (d *device) install() {
 		unread:  map[*device]bool{},
 		excuses: map[*letter]Count{}, confirmed: map[*device][]x3dh.PublicKey{}, read: map[*device][]int{},
 		made: map[x3dh.PublicKey]time.Time{}, signed: map[uint32]time.Time{},
+		views: map[*group]*[2]int{}, again: map[*group]bool{}, asked: map[*letter]int{},
+		sending: map[*group]*sendingChain{}, used: map[*group]int{}, since: map[*letter]time.Time{},
+		given: map[senderkey.DistributionID]*senderkey.Receiver{},
 	}
+	d.installations = append(d.installations, d.installation)
 	d.use(new(sesame.Memory))
 }
 
@@ -91,6 +110,16 @@ func (d *device) rows(prefix string) (keys []string, values [][]byte) {
 		return nil
 	})
 	return keys, values
+}
+
+// has reports whether there is a row.
+func (d *device) has(key string) (found bool) {
+	d.observe(func(tx sesame.Tx) error {
+		_, rev, err := tx.Get(key)
+		found = rev != 0
+		return err
+	})
+	return found
 }
 
 // restart ends both processes.
@@ -149,17 +178,26 @@ func (d *device) publish(p int) {
 // those that the device starts, fewer than sesame keeps.
 const maxStarts = 18
 
-// start makes a session from a bundle. A bundle is fetched anew each time.
-func (d *device) start(p int, to *device) {
-	if d.starts[to] >= maxStarts+1 || d.starts[to] >= maxStarts && d.faulty {
-		return
+// fetch fetches a bundle, anew each time. It is nil if there is none.
+func (d *device) fetch(to *device) *x3dh.Bundle {
+	if d.starts[to] >= maxStarts+2 || d.starts[to] >= maxStarts && d.faulty {
+		return nil
 	}
 	b := to.bundle()
 	if b == nil {
 		d.trace("%v finds no bundle of %v", d, to)
-		return
+		return nil
 	}
 	d.starts[to]++
+	return b
+}
+
+// start makes a session from a bundle.
+func (d *device) start(p int, to *device) {
+	b := d.fetch(to)
+	if b == nil {
+		return
+	}
 	if d.do(p, "start", func(tx sesame.Tx, dev *sesame.Device) error { return dev.Start(tx, to.at, b) }) == nil {
 		d.count(Sessions)
 		delete(d.unread, to)
@@ -219,6 +257,7 @@ func (d *device) notice(p int, to *device) {
 		d.count(Confirmed)
 		d.trace("%v confirms the key of %v", d, to)
 		d.confirmed[to] = append(d.confirmed[to], key)
+		d.forgotKeys(to, key)
 	}
 }
 
@@ -229,15 +268,14 @@ func (d *device) write(p int, to ...*device) (written []*letter) {
 	var letters []*letter
 	var addresses []sesame.Address
 	for _, o := range to {
-		if !d.faulty || d.percent(60) {
-			d.notice(p, o)
-			if d.unread[o] && d.Break != NeverRestart {
-				d.start(p, o)
-			}
+		d.prepare(p, o)
+		letters, addresses = append(letters, d.newLetter(o, text)), append(addresses, o.at)
+	}
+	if len(d.groups) > 0 && d.percent(50) { // it can be asked for
+		timestamp := uint64(d.id())
+		for _, l := range letters {
+			l.timestamp = timestamp
 		}
-		l := &letter{number: len(d.letters), text: text, from: d, to: o}
-		d.letters = append(d.letters, l)
-		letters, addresses = append(letters, l), append(addresses, o.at)
 	}
 	d.target = to[0]
 	defer func() { d.target = nil }()
@@ -268,11 +306,29 @@ func (d *device) write(p int, to ...*device) (written []*letter) {
 	return written
 }
 
+// prepare does, or does not, what makes another device readable and writable
+// for: it looks at its identity key, and starts anew if it has written what
+// could not be read.
+func (d *device) prepare(p int, o *device) {
+	if d.faulty && !d.percent(60) {
+		return
+	}
+	d.notice(p, o)
+	if d.unread[o] && d.Break != NeverRestart {
+		d.start(p, o)
+	}
+}
+
 // encrypt is the transaction of write: one plaintext and its outbox rows.
 func (d *device) encrypt(p int, letters []*letter, to []sesame.Address, text string) (messages []sesame.Message, err error) {
 	attempt := d.id()
 	err = d.do(p, "encrypt", func(tx sesame.Tx, dev *sesame.Device) (err error) {
-		if messages, err = dev.Encrypt(tx, []byte(text), to...); err != nil {
+		if t := letters[0].timestamp; t == 0 {
+			messages, err = dev.Encrypt(tx, []byte(text), to...)
+		} else {
+			messages, err = dev.EncryptLogged(tx, t, []byte(text), to...)
+		}
+		if err != nil {
 			return err
 		}
 		for i, m := range messages {
@@ -285,7 +341,7 @@ func (d *device) encrypt(p int, letters []*letter, to []sesame.Address, text str
 			}
 			row := append([]byte{byte(m.Type)}, known.Identity.Bytes()...)
 			row = append(row, m.Bytes...)
-			if err := tx.Put(fmt.Sprintf("app/out/%05d/%05d", letters[i].number, attempt), row, 0); err != nil {
+			if err := tx.Put(outRow(letters[i], attempt), row, 0); err != nil {
 				return err
 			}
 			if d.Break == SendBeforeCommit {
@@ -310,19 +366,31 @@ func (d *device) parse(l *letter, row []byte) *parcel {
 func (d *device) submit(p int) {
 	keys, rows := d.rows("app/out/")
 	var done []string
+	var brought []*letter
 	for i, key := range keys {
 		var number int
 		if _, err := fmt.Sscanf(strings.TrimPrefix(key, "app/out/"), "%d", &number); err != nil {
 			panic(err)
 		}
-		if d.post(d.parse(d.letters[number], rows[i])) {
+		l := d.letters[number]
+		answered := d.post(d.parse(l, rows[i]))
+		if answered || l.brings != nil && d.Break == DistributedEarly {
 			done = append(done, key)
+		}
+		if answered && l.brings != nil && d.Break != NeverDistributed {
+			brought = append(brought, l)
 		}
 	}
 	if len(done) == 0 {
 		return
 	}
-	_ = d.do(p, "clear the outbox", func(tx sesame.Tx, _ *sesame.Device) error {
+	_ = d.do(p, "clear the outbox", func(tx sesame.Tx, dev *sesame.Device) error {
+		for _, l := range brought {
+			c := l.brings.circular
+			if err := dev.Distributed(tx, c.group.name, c.made, l.to.at); err != nil {
+				return err
+			}
+		}
 		for _, key := range done {
 			_, rev, err := tx.Get(key)
 			if err == nil {
@@ -334,73 +402,6 @@ func (d *device) submit(p int) {
 		}
 		return nil
 	})
-}
-
-// receive has the application decrypt a message, put the plaintext or the
-// verdict into its inbox, and acknowledge it when that is committed.
-func (d *device) receive(p int, m *parcel) {
-	d.count(Delivered)
-	d.target, d.handling = m.from, m
-	defer func() { d.target, d.handling = nil, nil }()
-	if d.Break == AcknowledgeFirst {
-		d.acknowledge(m)
-	}
-	n := d.id()
-	var r *sesame.Result
-	store := func(tx sesame.Tx) error {
-		if r.Err != nil {
-			return tx.Put(fmt.Sprintf("app/verdict/%05d/%05d", m.number, n), []byte(r.Err.Error()), 0)
-		}
-		return tx.Put(fmt.Sprintf("app/in/%05d/%05d", m.number, n), r.Plaintext, 0)
-	}
-	err := d.do(p, "decrypt", func(tx sesame.Tx, dev *sesame.Device) (err error) {
-		r, err = dev.Decrypt(tx, m.from.at, m.typ, m.bytes)
-		if err != nil || d.Break == TwoTransactions {
-			return err
-		}
-		return store(tx)
-	})
-	if err == nil && d.Break == TwoTransactions {
-		err = d.do(p, "store the text", func(tx sesame.Tx, _ *sesame.Device) error { return store(tx) })
-	}
-	if err != nil {
-		return // not acknowledged: it is delivered again
-	}
-	switch {
-	case r.Err == nil:
-		d.trace("%v reads #%d of %v", d, m.number, m.from)
-		d.opened(m)
-	case errors.Is(r.Err, sesame.ErrDuplicate):
-		d.trace("%v recognises #%d of %v", d, m.number, m.from)
-		d.count(Duplicates)
-		d.excuse(m, r.Err)
-	default:
-		d.trace("%v cannot read #%d of %v: %v", d, m.number, m.from, r.Err)
-		d.unread[m.from] = true
-		d.excuse(m, r.Err)
-	}
-	if d.Break != AcknowledgeFirst {
-		d.acknowledge(m)
-	}
-}
-
-// acknowledge tells the server that m is done with. It may not hear it.
-func (d *device) acknowledge(m *parcel) {
-	d.acknowledged = append(d.acknowledged, m.letter)
-	if d.faulty && d.percent(15) {
-		d.trace("  the acknowledgement is lost")
-		return
-	}
-	d.server.remove(m)
-}
-
-// readAll reads all that the server has for d.
-func (d *device) readAll() {
-	for len(d.server.mail) > 0 {
-		m := d.anyMail()
-		d.receive(0, m)
-		d.server.remove(m) // also if it failed, which is a violation
-	}
 }
 
 // exchange writes to a device that reads it, and reports whether the message

@@ -13,6 +13,12 @@
 // same time, start anew, restart, and are installed anew: then their database
 // is empty, and their identity key another one.
 //
+// Every second run has one group or two. Its members change while messages are
+// under way, and a process may write to the members that it knew before. Devices
+// forget groups, write a hundred messages in a row, and ask for what they could
+// not read, also for ordinary messages. In some runs small groups get pairwise
+// messages.
+//
 // There is no goroutine, no clock and one source of chance: a seed is a run,
 // but for the keys.
 //
@@ -36,5 +42,21 @@
 //     ordinary ones under ratchet keys that were never seen before, and are
 //     read. Then both write in one session, and it heals: only a message of the
 //     session that a device writes in turns the key that it writes under.
+//   - Of groups: no message key is used for two plaintexts there either. A
+//     message opens for the devices that it was for and for no others: each one
+//     is tried with all distributions that another installation was ever given,
+//     late ones too, with its database as it was when it left, and as it is in
+//     the end. So nobody who was removed reads what is written to the members
+//     without him, and nobody who joins reads what was before. A distribution
+//     goes to members only, and a message comes without one only if the server
+//     has accepted one for that device. A chain is replaced when somebody who may
+//     read it is gone, after 100 messages and after 7 days, and never else.
+//   - A group message that was held comes out with its distribution. All that are
+//     acknowledged are in the inbox when what was not read has been asked for, or
+//     cannot be sent again: its writer or its reader was installed anew, it is
+//     14 days old, its reader is no member any more, it was sent again five times.
+//   - Groups converge: all members write in turn, and of at most three messages
+//     of each the last ones are read by all, without a distribution and without
+//     a request.
 //   - No call answers an error that the fault did not make.
 package simulate

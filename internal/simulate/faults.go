@@ -36,7 +36,7 @@ func (d *device) process(p int) (*sesame.Device, error) {
 	}
 	var dev *sesame.Device
 	err := d.transaction(p, "open", func(tx sesame.Tx) (err error) {
-		dev, err = sesame.Open(tx, sesame.Config{Now: func() time.Time { return d.now }})
+		dev, err = sesame.Open(tx, sesame.Config{Now: func() time.Time { return d.now }, PairwiseGroups: d.pairwise})
 		return err
 	})
 	if err != nil {
@@ -45,7 +45,7 @@ func (d *device) process(p int) (*sesame.Device, error) {
 	d.processes[p], d.observer = dev, dev
 	if d.identity == none {
 		d.observe(func(tx sesame.Tx) (err error) {
-			d.identity, _, err = dev.Identity(tx)
+			d.identity, d.registration, err = dev.Identity(tx)
 			return err
 		})
 	}
@@ -161,7 +161,11 @@ func (d *device) interleave(q int, s txtest.Step) {
 		}
 		d.receive(q, m)
 	case n < 85:
-		d.write(q, to)
+		if len(d.groups) > 0 && d.percent(50) {
+			d.writeGroup(q, d.groups[d.rng.IntN(len(d.groups))])
+		} else {
+			d.write(q, to)
+		}
 		d.submit(q)
 	case n < 92:
 		d.startAnew(q, to)

@@ -64,8 +64,12 @@ func (d *device) bundle() *x3dh.Bundle {
 // answer.
 func (w *world) post(m *parcel) (answered bool) {
 	w.look(m)
+	if m.brings != nil {
+		w.trace("  #%d brings the distribution for #%d", m.number, m.brings.number)
+	}
 	if w.faulty && w.percent(12) {
 		w.count(Dropped)
+		w.countUnbrought(m)
 		w.trace("  #%d does not reach the server", m.number)
 		return false
 	}
@@ -75,7 +79,20 @@ func (w *world) post(m *parcel) (answered bool) {
 		w.trace("  #%d is in the mailbox twice", m.number)
 		b.mail = append(b.mail, m)
 	}
-	return !w.faulty || !w.percent(10)
+	if w.faulty && w.percent(10) {
+		return false
+	}
+	if m.brings != nil {
+		m.accept()
+	}
+	return true
+}
+
+// countUnbrought counts what did not come if it is a distribution.
+func (w *world) countUnbrought(m *parcel) {
+	if m.brings != nil {
+		w.count(Unbrought)
+	}
 }
 
 // anyMail is a message that some device has not acknowledged.

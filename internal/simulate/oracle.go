@@ -21,6 +21,13 @@ type chain = x3dh.PublicKey
 
 // look looks at a message that leaves a device.
 func (w *world) look(m *parcel) {
+	switch m.typ {
+	case ratchet.PlaintextContent:
+		return
+	case groupMessage:
+		w.lookAtGroup(m)
+		return
+	}
 	message := m.message(w)
 	if message == nil {
 		return
@@ -35,6 +42,19 @@ func (w *world) look(m *parcel) {
 			m.from, w.chains[key.chain], key.counter, m.number)
 	}
 	w.keys[key] = string(message.Ciphertext)
+}
+
+// lookAtGroup is look for a group message.
+func (w *world) lookAtGroup(m *parcel) {
+	key, message := w.linkOf(m)
+	if message == nil {
+		return
+	}
+	before, ok := w.links[key]
+	if ok && before != string(message.Ciphertext) {
+		w.violation(Reused, "%v uses key %d of a chain twice, for #%d as well", m.from, key.iteration, m.number)
+	}
+	w.links[key] = string(message.Ciphertext)
 }
 
 // message is the ratchet message in m.
@@ -116,7 +136,7 @@ func (d *device) copies(l *letter) int {
 func (w *world) judge(d *device) {
 	judged := map[*letter]bool{}
 	for _, l := range d.acknowledged {
-		if judged[l] {
+		if judged[l] || l.brings != nil || l.asks != nil {
 			continue
 		}
 		judged[l] = true
@@ -129,7 +149,20 @@ func (w *world) judge(d *device) {
 		if len(texts) > 1 {
 			w.violation(Twice, "#%d of %v is %d times in the inbox of %v", l.number, l.from, len(texts), d)
 		}
-		if _, excused := d.excuses[l]; len(texts) == 0 && !excused {
+		if len(texts) > 0 {
+			continue
+		}
+		_, excused := d.excuses[l]
+		if l.circular != nil && !excused {
+			if !w.over && d.has(askRow(l)) {
+				continue // it was asked for, and the answer would have come
+			}
+			var reason Count
+			if reason, excused = d.unanswered(l); excused {
+				w.count(reason)
+			}
+		}
+		if !excused {
 			w.violation(Lost, "#%d of %v is acknowledged, and not in the inbox of %v", l.number, l.from, d)
 		}
 	}

@@ -15,11 +15,11 @@ import (
 // begin with devices that were made before, have published, and of which some
 // talk; the fourth, and installations in the course of a run, make their own.
 
-// groups is how many of them there are.
-const groups = 16
+// casts is how many of them there are.
+const casts = 16
 
-// A group is the devices of a world when it begins.
-type group [maxDevices]preparation
+// A cast is the devices of a world when it begins.
+type cast [maxDevices]preparation
 
 // A preparation is a device that has published.
 type preparation struct {
@@ -31,15 +31,15 @@ type preparation struct {
 	signed  map[uint32]time.Time
 }
 
-var prepared [groups]func() *group
+var prepared [casts]func() *cast
 
 func init() {
 	for i := range prepared {
-		prepared[i] = sync.OnceValue(func() *group { return newGroup(uint64(i)) })
+		prepared[i] = sync.OnceValue(func() *cast { return newCast(uint64(i)) })
 	}
 }
 
-func newGroup(seed uint64) *group {
+func newCast(seed uint64) *cast {
 	w := newWorld(Config{Seed: seed}, rand.New(rand.NewPCG(seed, 11)), maxDevices)
 	w.acquaint()
 	for _, d := range w.devices {
@@ -53,9 +53,9 @@ func newGroup(seed uint64) *group {
 			}
 		}
 	}
-	g := new(group)
+	c := new(cast)
 	for n, d := range w.devices {
-		p := &g[n]
+		p := &c[n]
 		for _, o := range d.friends {
 			if w.number(o) < n {
 				p.friends = append(p.friends, w.number(o))
@@ -64,13 +64,13 @@ func newGroup(seed uint64) *group {
 		p.keys, p.values = d.rows("sotto/")
 		p.server, p.made, p.signed = d.server, d.made, d.signed
 	}
-	return g
+	return c
 }
 
-// begin gives the devices of w what those of a group have.
-func (w *world) begin(g *group) {
+// begin gives the devices of w what those of a cast have.
+func (w *world) begin(c *cast) {
 	for i, d := range w.devices {
-		p := &g[i]
+		p := &c[i]
 		d.observe(func(tx sesame.Tx) error {
 			for i, key := range p.keys {
 				if err := tx.Put(key, p.values[i], 0); err != nil {
@@ -81,7 +81,7 @@ func (w *world) begin(g *group) {
 		})
 		d.server, d.made, d.signed = p.server, maps.Clone(p.made), maps.Clone(p.signed)
 		d.server.oneTime, d.server.mail = slices.Clone(p.server.oneTime), nil
-		d.identity = p.server.publication.IdentityKey
+		d.identity, d.registration = p.server.publication.IdentityKey, p.server.publication.RegistrationID
 		for _, o := range p.friends {
 			d.befriend(w.devices[o])
 		}

@@ -34,12 +34,39 @@ const (
 	Pairs     // of devices that converged
 	Exchanges // messages that they took
 
-	Reused // message keys of two ciphertexts
-	Lost   // acknowledged messages that are not in the inbox and have no excuse
-	Twice  // messages that are in an inbox twice
-	Wrong  // messages that are not what was written
-	Stuck  // pairs that did not converge
-	Failed // calls with an error that no fault made
+	GroupMessages // for groups, committed
+	GroupPairwise // of those, without a chain
+	Distributions // that came with them
+	Joined        // devices, to a group
+	Removed       // devices, from a group
+	Forgotten     // groups, by a device
+	Lagged        // memberships that were refused because they are older than one that was used
+	RotatedFirst  // chains that began because there was none,
+	RotatedGone   // because somebody who could read the last one is gone,
+	RotatedLong   // because the last one had 100 messages,
+	RotatedOld    // because it was 7 days old
+	Held          // group messages that came before their distribution
+	Released      // of those, given out with it
+	Unbrought     // distributions that the server lost, or that did not arrive
+	Requests      // for messages that were not read
+	Answers       // to them
+	SenderGone
+	TooOld
+	NotMember
+	TooOften
+	TriedGone  // group messages that were tried with what a device had that could read earlier ones of the group
+	TriedEarly // or none yet
+	Groups     // that converged
+	Rounds     // that they took
+
+	Reused  // message keys of two ciphertexts
+	Leaked  // messages, and distributions, that open for others than those that they are for
+	Keyless // group messages to a device that cannot have got the distribution
+	Lost    // acknowledged messages that are not in the inbox and have no excuse
+	Twice   // messages that are in an inbox twice
+	Wrong   // messages that are not what was written
+	Stuck   // pairs and groups that did not converge
+	Failed  // calls with an error that no fault made
 
 	counts
 )
@@ -48,7 +75,10 @@ var names = [counts]string{
 	"runs", "operations", "transactions", "steps", "faults", "crashes", "conflicts", "interleaved", "restarts", "reinstalls",
 	"sessions", "written", "dropped", "vanished", "delivered", "duplicates", "confirmed",
 	"old_receiver", "old_sender", "old_prekey", "old_chain", "pairs", "exchanges",
-	"reused", "lost", "twice", "wrong", "stuck", "failed",
+	"group_messages", "group_pairwise", "distributions", "joined", "removed", "forgotten", "lagged",
+	"rotated_first", "rotated_gone", "rotated_long", "rotated_old", "held", "released", "unbrought", "requests", "answers",
+	"sender_gone", "too_old", "not_member", "too_often", "tried_gone", "tried_early", "groups", "rounds",
+	"reused", "leaked", "keyless", "lost", "twice", "wrong", "stuck", "failed",
 }
 
 // String is the name of the count in the summary.
@@ -72,6 +102,7 @@ const maxKept = 10
 type Report struct {
 	N          [counts]int
 	Longest    int         // messages that a pair took to converge
+	Slowest    int         // rounds that a group took
 	Violations []Violation // the first ten
 }
 
@@ -80,7 +111,7 @@ func (r *Report) Add(o *Report) {
 	for i, n := range o.N {
 		r.N[i] += n
 	}
-	r.Longest = max(r.Longest, o.Longest)
+	r.Longest, r.Slowest = max(r.Longest, o.Longest), max(r.Slowest, o.Slowest)
 	r.Violations = append(r.Violations, o.Violations...)
 	r.Violations = r.Violations[:min(len(r.Violations), maxKept)]
 }
@@ -99,7 +130,7 @@ func (r *Report) Summary() string {
 	b.WriteString("summary:")
 	for i, n := range r.N {
 		if Count(i) == Reused {
-			fmt.Fprintf(&b, " longest=%d", r.Longest)
+			fmt.Fprintf(&b, " longest=%d slowest=%d", r.Longest, r.Slowest)
 		}
 		fmt.Fprintf(&b, " %s=%d", names[i], n)
 	}

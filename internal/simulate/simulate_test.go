@@ -25,7 +25,7 @@ func play(c Config, runs int) *Report {
 	return total
 }
 
-// R-5.4-3, R-5.5-6, R-10.1-6, R-10.3-1, R-10.3-4, R-10.4-1 to R-10.4-3, R-10.5-3, R-10.5-5, R-10.6-2, R-10.6-3: every fault at
+// R-10.10-5 to R-10.10-11, R-11.6-1 to R-11.6-6, R-11.8-1 and R-5.4-3, R-5.5-6, R-10.1-6, R-10.3-1, R-10.3-4, R-10.4-1 to R-10.4-3, R-10.5-3, R-10.5-5, R-10.6-2, R-10.6-3: every fault at
 // every step, two processes, a bad network, new installations: no message key
 // is used for two plaintexts, nothing that was acknowledged is lost, nothing is
 // delivered twice, and all devices converge.
@@ -39,10 +39,11 @@ func TestRuns(t *testing.T) {
 	require.Equal(t, runs, r.N[Runs])
 	require.Equal(t, runs*DefaultOps, r.N[Operations])
 	require.LessOrEqual(t, r.Longest, limit)
+	require.LessOrEqual(t, r.Slowest, roundLimit)
 
 	// What is to be survived has happened.
 	for _, c := range []Count{Faults, Crashes, Conflicts, Interleaved, Restarts, Reinstalls, Sessions, Dropped, Vanished, Duplicates,
-		Pairs, Exchanges} {
+		Pairs, Exchanges, GroupMessages, Distributions, Removed, RotatedFirst, Held, Requests, TriedEarly, Groups, Rounds} {
 		require.Positive(t, r.N[c], c)
 	}
 	require.Greater(t, r.N[Faults], 5*runs)
@@ -208,6 +209,6 @@ func TestSummary(t *testing.T) {
 	require.Equal(t, 3, r.Bad())
 	fields := strings.Fields(r.Summary())
 	require.Equal(t, []string{"summary:", "runs=2", "operations=6"}, fields[:3])
-	require.Equal(t, []string{"reused=0", "lost=2", "twice=0", "wrong=0", "stuck=1", "failed=0", "violations=3"}, fields[len(fields)-7:])
-	require.Len(t, fields, int(counts)+3)
+	require.Equal(t, []string{"reused=0", "leaked=0", "keyless=0", "lost=2", "twice=0", "wrong=0", "stuck=1", "failed=0", "violations=3"}, fields[len(fields)-9:])
+	require.Len(t, fields, int(counts)+4)
 }

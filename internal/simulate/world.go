@@ -33,8 +33,11 @@ func Run(c Config) *Report {
 	rng := rand.New(rand.NewPCG(c.Seed, 10))
 	w := newWorld(c, rng, 3+rng.IntN(8)/5+rng.IntN(8)/6)
 	w.report.N[Runs] = 1
+	if c.Seed%2 == 1 {
+		w.formGroups()
+	}
 	if c.Seed%4 != 0 {
-		w.begin(prepared[c.Seed/4%groups]())
+		w.begin(prepared[c.Seed/4%casts]())
 	} else {
 		w.acquaint()
 	}
@@ -45,9 +48,14 @@ func Run(c Config) *Report {
 	w.faulty = false
 	w.settle()
 	w.converge()
+	for _, g := range w.groups {
+		w.convergeGroup(g)
+	}
+	w.over = true
 	for _, d := range w.devices {
 		w.judge(d)
 	}
+	w.steal()
 	return w.report
 }
 
@@ -61,6 +69,7 @@ func newWorld(c Config, rng *rand.Rand, devices int) *world {
 		now:    start,
 		report: new(Report),
 		keys:   map[messageKey]string{},
+		links:  map[link]string{},
 		chains: map[chain]int{},
 	}
 	users := [maxDevices]string{"alice", "bob", "carol", "alice", "bob"}
@@ -88,22 +97,44 @@ type world struct {
 	now     time.Time
 	faulty  bool // databases and network may fail
 	inside  bool // a transaction
+	over    bool
 	devices []*device
 	letters []*letter
 	unique  int
 	report  *Report
 
+	groups    []*group
+	pairwise  int // sesame.Config.PairwiseGroups
+	circulars []*circular
+
 	fault func(txtest.Step) txtest.Fault // nil: by chance
 
 	keys   map[messageKey]string // ciphertext
+	links  map[link]string       // those of groups
 	chains map[chain]int         // in the order in which they appeared
 }
 
 // A letter is a message as its writer and its reader know it.
 type letter struct {
-	number   int
-	text     string
-	from, to *device
+	number    int
+	text      string
+	from, to  *device
+	timestamp uint64 // that it can be asked for by; 0 if it cannot
+
+	// Of a group: what it is of, or the letter that it brings the chain for.
+	circular *circular
+	brings   *letter
+	reader   *installation // that it was encrypted for
+
+	asks    *letter // it asks for this one
+	answers int     // how often it was sent again
+}
+
+// newLetter makes a letter.
+func (d *device) newLetter(to *device, text string) *letter {
+	l := &letter{number: len(d.letters), text: text, from: d, to: to}
+	d.letters = append(d.letters, l)
+	return l
 }
 
 func (w *world) count(c Count) { w.report.N[c]++ }
@@ -164,6 +195,10 @@ func (w *world) operate() {
 	if d.server.publication == nil {
 		d.publish(p)
 	}
+	if len(w.groups) > 0 && w.percent(50) {
+		w.operateGroup(p)
+		return
+	}
 	switch n := w.rng.IntN(100); {
 	case n < 38:
 		to := []*device{d.friend()}
@@ -194,6 +229,7 @@ func (w *world) operate() {
 		if m := w.anyMail(); m != nil {
 			w.trace("the server loses #%d", m.number)
 			w.count(Vanished)
+			w.countUnbrought(m)
 			m.to.server.remove(m)
 		}
 	}
@@ -223,12 +259,30 @@ func (w *world) settle() {
 			d.publish(0)
 		}
 	}
-	for _, d := range w.devices {
-		d.submit(0)
+	w.deliver()
+}
+
+// deliver has everything delivered, and what was not read asked for and sent
+// again. It reports whether nothing had to be.
+func (w *world) deliver() (quiet bool) {
+	quiet = true
+	for range 8 {
+		for _, d := range w.devices {
+			d.submit(0)
+		}
+		for _, d := range w.devices {
+			d.readAll()
+		}
+		asked := false
+		for _, d := range w.devices {
+			asked = d.ask(0) || asked
+		}
+		if !asked {
+			break
+		}
+		quiet = false
 	}
-	for _, d := range w.devices {
-		d.readAll()
-	}
+	return quiet
 }
 
 // limit is how many messages two devices may take to converge.
@@ -243,6 +297,52 @@ func (w *world) converge() {
 			}
 		}
 	}
+}
+
+// roundLimit is how many messages each member of a group may take.
+const roundLimit = 3
+
+// convergeGroup has all members of a group write, round by round, until all is
+// read that was written in one, without a distribution and without a request.
+func (w *world) convergeGroup(g *group) {
+	members := g.members()
+	if len(members) < 2 {
+		return
+	}
+	w.trace("all write in %s", g.name)
+	for n := 1; n <= roundLimit; n++ {
+		var written []*circular
+		for _, d := range members {
+			written = append(written, d.writeGroup(0, g))
+		}
+		good := w.deliver()
+		for _, c := range written {
+			good = good && c.plain()
+		}
+		if good {
+			w.count(Groups)
+			w.report.N[Rounds] += n
+			w.report.Slowest = max(w.report.Slowest, n)
+			return
+		}
+	}
+	w.violation(Stuck, "%s does not converge", g.name)
+}
+
+// plain reports whether a circular was read by all, and brought no distribution.
+func (c *circular) plain() bool {
+	if c == nil {
+		return false
+	}
+	for _, e := range c.entries {
+		if e.quiet {
+			continue
+		}
+		if e.err != nil || c.ciphertext != nil && e.bytes != nil || e.to.copies(e.letter) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *world) convergePair(a, b *device) {
