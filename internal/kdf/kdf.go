@@ -33,7 +33,7 @@ func X3DH(dh [][32]byte) (rk, ck [32]byte) {
 		n += copy(ikm[n:], dh[i][:])
 	}
 	var okm [64]byte
-	hkdfSHA256(okm[:], &[32]byte{}, ikm[:n], labelX3DH)
+	HKDF(okm[:], &[32]byte{}, ikm[:n], labelX3DH)
 	return [32]byte(okm[:32]), [32]byte(okm[32:])
 }
 
@@ -41,19 +41,19 @@ func X3DH(dh [][32]byte) (rk, ck [32]byte) {
 // root key and an agreement (SPEC.md §5.2).
 func RootKey(rk, dh *[32]byte) (next, ck [32]byte) {
 	var okm [64]byte
-	hkdfSHA256(okm[:], rk, dh[:], labelRatchet)
+	HKDF(okm[:], rk, dh[:], labelRatchet)
 	return [32]byte(okm[:32]), [32]byte(okm[32:])
 }
 
 // ChainKey is the half of KDF_CK that moves a chain one step (SPEC.md §5.2).
 func ChainKey(ck [32]byte) [32]byte {
-	return hmac(&ck, []byte{constChainKey}, "", nil)
+	return HMAC(&ck, []byte{constChainKey}, "", nil)
 }
 
 // MessageSeed is the half of KDF_CK that derives what a message key is stored
 // as (SPEC.md §5.2).
 func MessageSeed(ck [32]byte) [32]byte {
-	return hmac(&ck, []byte{constMessageKey}, "", nil)
+	return HMAC(&ck, []byte{constMessageKey}, "", nil)
 }
 
 // MessageKeys are the keys of one message.
@@ -71,7 +71,7 @@ func ExpandSeed(seed, salt *[32]byte) (k MessageKeys) {
 		salt = &[32]byte{}
 	}
 	var okm [80]byte
-	hkdfSHA256(okm[:], salt, seed[:], labelMessageKeys)
+	HKDF(okm[:], salt, seed[:], labelMessageKeys)
 	copy(k.Cipher[:], okm[:32])
 	copy(k.MAC[:], okm[32:64])
 	copy(k.IV[:], okm[64:])
@@ -89,7 +89,7 @@ type GroupMessageKeys struct {
 // §11.2). The IV comes first, other than in [ExpandSeed].
 func ExpandGroupSeed(seed *[32]byte) (k GroupMessageKeys) {
 	var okm [48]byte
-	hkdfSHA256(okm[:], &[32]byte{}, seed[:], labelGroup)
+	HKDF(okm[:], &[32]byte{}, seed[:], labelGroup)
 	copy(k.IV[:], okm[:16])
 	copy(k.Cipher[:], okm[16:])
 	return k
@@ -111,20 +111,26 @@ func MessageMAC(key *[32]byte, sender, receiver *[33]byte, message []byte) [32]b
 	return outer(key, &inner)
 }
 
-// hkdfSHA256 is HKDF-SHA256 with a salt of 32 bytes.
-func hkdfSHA256(out []byte, salt *[32]byte, ikm []byte, info string) {
-	prk := hmac(salt, ikm, "", nil)
+// HKDF sets out, at most 255·32 bytes, to HKDF-SHA256 with a salt of 32 bytes,
+// for ikm of at most 160 bytes and info of at most 127. A shorter salt, also
+// none, is one filled up with zeros. It is exported, like [HMAC], to be checked
+// with published vectors; the protocol has the derivations above.
+func HKDF(out []byte, salt *[32]byte, ikm []byte, info string) {
+	if len(out) > 255*32 {
+		panic("kdf: output too long") // the caller's bug: the counter is a byte
+	}
+	prk := HMAC(salt, ikm, "", nil)
 	var t [32]byte
 	prev := t[:0]
 	for i := byte(1); len(out) > 0; i++ {
-		t = hmac(&prk, prev, info, []byte{i})
+		t = HMAC(&prk, prev, info, []byte{i})
 		prev = t[:]
 		out = out[copy(out, t[:]):]
 	}
 }
 
-// hmac is HMAC-SHA256 over a ‖ b ‖ c, at most maxInput bytes together.
-func hmac(key *[32]byte, a []byte, b string, c []byte) [32]byte {
+// HMAC is HMAC-SHA256 over a ‖ b ‖ c, at most 160 bytes together.
+func HMAC(key *[32]byte, a []byte, b string, c []byte) [32]byte {
 	if len(a)+len(b)+len(c) > maxInput {
 		panic("kdf: input too long") // the caller's bug: its end would be left out
 	}

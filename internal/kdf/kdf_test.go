@@ -2,7 +2,7 @@ package kdf
 
 import (
 	"crypto/hkdf"
-	stdhmac "crypto/hmac"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"testing"
@@ -13,7 +13,7 @@ import (
 func random32() (b [32]byte) { rand.Read(b[:]); return b }
 
 func stdHMAC(key []byte, parts ...[]byte) [32]byte {
-	h := stdhmac.New(sha256.New, key)
+	h := hmac.New(sha256.New, key)
 	for _, p := range parts {
 		h.Write(p)
 	}
@@ -24,8 +24,8 @@ func TestHMACAgainstStandardLibrary(t *testing.T) {
 	for n := 0; n <= maxInput; n++ {
 		key, in := random32(), make([]byte, n)
 		rand.Read(in)
-		require.Equal(t, stdHMAC(key[:], in), hmac(&key, in, "", nil), "length %d", n)
-		require.Equal(t, stdHMAC(key[:], in), hmac(&key, in[:n/3], string(in[n/3:n/2]), in[n/2:]), "length %d", n)
+		require.Equal(t, stdHMAC(key[:], in), HMAC(&key, in, "", nil), "length %d", n)
+		require.Equal(t, stdHMAC(key[:], in), HMAC(&key, in[:n/3], string(in[n/3:n/2]), in[n/2:]), "length %d", n)
 	}
 }
 
@@ -36,7 +36,7 @@ func TestHKDFAgainstStandardLibrary(t *testing.T) {
 		want, err := hkdf.Key(sha256.New, ikm, salt[:], "label", n)
 		require.NoError(t, err)
 		got := make([]byte, n)
-		hkdfSHA256(got, &salt, ikm, "label")
+		HKDF(got, &salt, ikm, "label")
 		require.Equal(t, want, got)
 	}
 }
@@ -109,6 +109,8 @@ func TestDerivationsDoNotAllocate(t *testing.T) {
 func TestInputIsNeverCutOff(t *testing.T) {
 	key := random32()
 	require.Panics(t, func() { X3DH(make([][32]byte, 5)) })
-	require.Panics(t, func() { hmac(&key, make([]byte, maxInput), "x", nil) })
-	require.NotPanics(t, func() { hmac(&key, make([]byte, maxInput), "", nil) })
+	require.Panics(t, func() { HMAC(&key, make([]byte, maxInput), "x", nil) })
+	require.NotPanics(t, func() { HMAC(&key, make([]byte, maxInput), "", nil) })
+	require.Panics(t, func() { HKDF(make([]byte, 255*32+1), &key, nil, "") })
+	require.NotPanics(t, func() { HKDF(make([]byte, 255*32), &key, nil, "") })
 }

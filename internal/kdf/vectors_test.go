@@ -34,7 +34,7 @@ func TestRFC4231(t *testing.T) {
 	require.Len(t, v.Vectors, 7)
 	for _, c := range v.Vectors {
 		key := key32(t, c.Key)
-		got := hmac(&key, c.Message, "", nil)
+		got := HMAC(&key, c.Message, "", nil)
 		require.Equal(t, []byte(c.Tag), got[:len(c.Tag)], c.Name)
 	}
 }
@@ -52,10 +52,10 @@ func TestRFC5869(t *testing.T) {
 	require.Len(t, v.Vectors, 3)
 	for _, c := range v.Vectors {
 		salt := key32(t, c.Salt)
-		prk := hmac(&salt, c.IKM, "", nil)
+		prk := HMAC(&salt, c.IKM, "", nil)
 		require.Equal(t, []byte(c.PRK), prk[:], c.Name)
 		got := make([]byte, c.Length)
-		hkdfSHA256(got, &salt, c.IKM, string(c.Info))
+		HKDF(got, &salt, c.IKM, string(c.Info))
 		require.Equal(t, []byte(c.OKM), got, c.Name)
 	}
 }
