@@ -3,7 +3,9 @@ package conformance
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -21,16 +23,17 @@ func count(source string, n int) {
 }
 
 // The whole must have at least so many cases of each source.
-var leastCases = map[string]int{"Wycheproof": 1136}
+var leastCases = map[string]int{"Wycheproof": 1136, "live peers": 10_000}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	status := m.Run()
+	os.RemoveAll(peerDir)
 	total := 0
 	whole := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" &&
 		flag.Lookup("test.list").Value.String() == ""
-	for source, least := range leastCases {
-		n := cases.n[source]
+	for _, source := range slices.Sorted(maps.Keys(leastCases)) {
+		n, least := cases.n[source], leastCases[source]
 		total += n
 		fmt.Printf("%s: %d cases\n", source, n)
 		if whole && status == 0 && n < least {

@@ -10,15 +10,16 @@ Modes
   reset         as simultaneous, and now and then a side archives its session and starts anew from a fresh bundle.
   archived      up to 41 sessions one after the other, of each some messages held back; at the end all of them arrive.
   skipped       2,000 skipped keys each way, all of which are used, before and after the next turn; and one more, which is not.
-  group         sender keys: loss, reordering, duplicates, flips, both ways (same sender-key format on both sides).
+  group         sender keys: loss, reordering, duplicates, flips, late joiners, removed members, both ways (same sender-key format on both sides).
 
+A case, as counted at the end, is a message with the plaintext or the error that it must give, or a distribution message with its content.
 The schedule depends on --seed and its number alone: --only N runs one again. The keys the peers draw are their own.
 """
 import argparse, json, os, random, sys, time, uuid
 from collections import Counter
 from peerlib import Mismatch, Msg, Peer, Refused, base_keys, fields
 
-CHAINS = 5          # receiver chains that both families keep
+CHAINS = 5          # receiver chains, and chains of a group's sender, that both families keep
 MAX_SKIP = 1900     # in one chain; the WhatsApp family stops at 2000
 SKIPPED = 2000      # keys that are kept of one chain
 ARCHIVED = 40       # sessions that are kept beside the current one
@@ -157,6 +158,7 @@ class Run:
 
     def good(self, m, what="deliver"):
         self.note(what, m.id, "to", m.to.peer.label)
+        self.stats["cases"] += 1
         try:
             got = self.decrypt(m.to, m.frm, m.type, m.raw)
         except Refused as e:
@@ -168,6 +170,7 @@ class Run:
     def refused(self, m, raw, what, name=None):
         """Must fail (with this name), and leave the stored record as it was."""
         self.note(what, m.id, "to", m.to.peer.label)
+        self.stats["cases"] += 1
         before = m.to.record(m.frm) if self.opt.records else None
         try:
             self.decrypt(m.to, m.frm, m.type, raw)
@@ -481,29 +484,57 @@ class Run:
     # ---- group ----
     def group(self, rng):
         x, y = (self.a, self.b) if rng.random() < .5 else (self.b, self.a)
-        s, rs = Side(x, rng, "g", 1), [Side(y, rng, f"m{i}", 1) for i in range(2)]
-        gid = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-        d0 = s("senderKeyDistributionCreate", distributionId=gid)
-        msgs, seen, base, joined = [], {}, {}, {}
+        s, rs = Side(x, rng, "g", 1), [Side(y, rng, f"m{i}", 1) for i in range(3)]
+        new_id = lambda: str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        gid, chains, msgs = new_id(), [], []   # of a chain its ID, length, distribution ID; of a message its plaintext, bytes, chain, iteration
+        seen, has = {r: set() for r in rs}, {r: {} for r in rs}   # has: chain -> iteration that its distribution began with
+        members, removed = [], []
+
+        def chain():
+            d = s("senderKeyDistributionCreate", distributionId=gid)
+            check(d["iteration"] == 0 and d["chainId"] not in [c[0] for c in chains], "distribution %s of a new chain", d)
+            chains.append([d["chainId"], 0, gid])
 
         def join(r):
+            c, (id, n, _) = len(chains) - 1, chains[-1]
             d = s("senderKeyDistributionCreate", distributionId=gid)
-            check((d["chainId"], d["iteration"]) == (d0["chainId"], len(msgs)), "distribution %s at message %d", d, len(msgs))
+            check((d["chainId"], d["iteration"]) == (id, n), "distribution %s at message %d", d, n)
             q = r("senderKeyDistributionProcess", sender=s.address, message=d["message"])
-            check((q["chainId"], q["iteration"]) == (d["chainId"], d["iteration"]), "processed as %s", q)
-            joined[r], seen[r] = len(msgs), set()
-            self.note("join", r.store, "at", len(msgs))
+            check((q["chainId"], q["iteration"]) == (id, n), "processed as %s", q)
+            has[r].setdefault(c, n)
+            self.stats["cases"] += 1
+            self.stats["late joins"] += n > 0
+            self.note("join", r.store, "chain", c, "at", n)
 
-        def record(r):
+        def remove(r):
+            """The others get a chain that r never sees: in place of the old one, or under a distribution ID of its own."""
+            nonlocal gid
+            members.remove(r)
+            removed.append(r)
+            if s.peer.has("exportSenderKey", "importSenderKey") and rng.random() < .5:
+                w = Side(x, rng, "fresh", 1)
+                w("senderKeyDistributionCreate", distributionId=gid)
+                s("importSenderKey", distributionId=gid, record=w("exportSenderKey", distributionId=gid)["record"])
+            else:
+                gid = new_id()
+            chain()
+            self.note("remove", r.store, "chain", len(chains) - 1)
+            self.stats["removed"] += 1
+            for m in members:
+                if rng.random() < .7:   # some distributions come later
+                    join(m)
+
+        def record(r, i):
             if self.opt.records and r.peer.has("exportSenderKey"):
-                return r("exportSenderKey", distributionId=gid, sender=s.address)["record"]
+                return r("exportSenderKey", distributionId=chains[msgs[i][2]][2], sender=s.address)["record"]
 
         def receive(r, i, raw, name=None):
-            before = record(r)
+            before = record(r, i)
+            self.stats["cases"] += 1
             try:
                 pt = bytes.fromhex(r("groupDecrypt", sender=s.address, ciphertext=raw.hex())["plaintext"])
             except Refused as e:
-                check(record(r) == before, "group message %d: refused, and the stored record changed", i)
+                check(record(r, i) == before, "group message %d: refused, and the stored record changed", i)
                 check(name is not None, "group message %d: %s", i, e)
                 check(name in ("", e.name), "group message %d: want %s, got %s", i, name, e)
                 check(e.name != "BadRequest", "group message %d: %s", i, e)
@@ -514,27 +545,37 @@ class Run:
             seen[r].add(i)
             self.stats["delivered"] += 1
 
+        chain()
         for r in rs:
             if rng.random() < .6:
+                members.append(r)
                 join(r)
         for step in range(rng.randint(10, self.opt.steps)):
             k = rng.random()
             if k < .35 or not msgs:
                 pt = self.plaintext(rng)
-                c = s("groupEncrypt", distributionId=gid, plaintext=pt.hex())
-                check(c["type"] == 7, "type %s", c["type"])
-                msgs.append((pt, bytes.fromhex(c["ciphertext"])))
+                e = s("groupEncrypt", distributionId=gid, plaintext=pt.hex())
+                check(e["type"] == 7, "type %s", e["type"])
+                msgs.append((pt, bytes.fromhex(e["ciphertext"]), len(chains) - 1, chains[-1][1]))
+                chains[-1][1] += 1
                 self.note("group send", len(msgs) - 1, "len", len(pt))
                 self.stats[f"sent {s.peer.label}7"] += 1
                 continue
+            if k < .38 and members and len(chains) < CHAINS:
+                remove(rng.choice(members))
+                continue
             r, i = rng.choice(rs), rng.randrange(max(0, len(msgs) - 15), len(msgs))
-            raw = msgs[i][1]
-            if r not in joined:
-                self.note("stranger", r.store, i)
+            _, raw, c, n = msgs[i]
+            if c not in has[r]:
+                self.note("removed" if r in removed else "stranger", r.store, i)
                 receive(r, i, raw, "NoSenderKeyState")
-                if rng.random() < .3:
+                self.stats["removed and refused"] += r in removed
+                again = len(chains) - 1 in has[r]   # go.mau.fi/libsignal takes a repeated distribution for a new one, and loses keys
+                if r not in removed and rng.random() < .3 and not (again and y.mau):
+                    if r not in members:
+                        members.append(r)
                     join(r)
-            elif i < joined[r]:
+            elif n < has[r][c]:
                 self.note("before joining", r.store, i)
                 receive(r, i, raw, "DuplicatedMessage")
             elif i in seen[r]:
@@ -551,8 +592,8 @@ class Run:
                     self.stats["damaged"] += 1
                 self.note("group deliver", r.store, i)
                 receive(r, i, raw)
-        for r in joined:   # what is not lost arrives at last, in any order
-            rest = [i for i in range(joined[r], len(msgs)) if i not in seen[r]]
+        for r in rs:   # what is not lost arrives at last, in any order: also at those who were removed, what was sent before
+            rest = [i for i, (_, _, c, n) in enumerate(msgs) if n >= has[r].get(c, n + 1) and i not in seen[r]]
             for i in rng.sample(rest, len(rest) * 3 // 4):
                 self.note("drain", r.store, i)
                 receive(r, i, msgs[i][1])

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A peer with one planted fault, to see that the driver finds it:  faulty.py FAULT command...
 Faults: plaintext (a byte too many now and then), duplicate (accepts a message twice), name (InvalidMessage for DuplicatedMessage), accept
-(failed decryptions succeed, empty), lose (a failed decryption makes the next one fail), counter (repeats a ciphertext), noise (prints), status (exits 1)."""
+(failed decryptions succeed, empty), lose (a failed decryption makes the next one fail), counter (repeats a ciphertext), signature (all are valid), number
+(the last digit of a safety number), noise (prints), status (exits 1)."""
 import json, subprocess, sys
 
 BAD = ("InvalidMessage", "SignatureValidationFailed")
 fault, n, seen, sick, last = sys.argv[1], 0, {}, False, None
-p = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-print(p.stdout.readline(), end="", flush=True)
-for line in sys.stdin:
+p = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+print(p.stdout.readline().decode(), end="", flush=True)
+for line in sys.stdin.buffer:
     p.stdin.write(line)
     p.stdin.flush()
     r, q = json.loads(p.stdout.readline()), {}
@@ -39,6 +40,10 @@ for line in sys.stdin:
         if fault == "counter" and n % 53 == 0:
             r["result"] = last
         last = r["result"]
+    if fault == "signature" and "valid" in r.get("result", {}):
+        r["result"]["valid"] = True
+    if fault == "number" and "display" in r.get("result", {}):
+        r["result"]["display"] = r["result"]["display"][:-1] + "x"
     if fault == "noise" and n == 40:
         print("DEBUG something", flush=True)
     print(json.dumps(r), flush=True)

@@ -1,15 +1,15 @@
-// A test peer: @signalapp/libsignal-client 0.72.1 as a process that speaks the Sotto peer protocol
-// (../peer/README.md). Bundles carry no Kyber keys, so sessions are version 3 (X3DH).
+// A test peer: @signalapp/libsignal-client as a process that speaks the Sotto peer protocol (../../peer/README.md).
+// 0.72.1 has all of its commands; bundles carry no Kyber keys, so sessions are version 3 (X3DH). With --release 0.103.0, which
+// has no such sessions, it has those of groups, signatures and safety numbers.
 // Written from the public API by introspection; the library is run as a black box and never linked into Sotto.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
-import * as S from '@signalapp/libsignal-client';
 
-const require = createRequire(import.meta.url);
-const libVersion = (() => {
-  try { return require('@signalapp/libsignal-client/package.json').version; } catch { return '0.72.1'; }
-})();
+const arg = process.argv.indexOf('--release');
+const release = arg < 0 ? '0.72.1' : process.argv[arg + 1];
+const S = await import(`libsignal-${release}`); // the name it has in package.json
+const libVersion = createRequire(import.meta.url)(`libsignal-${release}/package.json`).version;
 const PACKAGE = '@signalapp/libsignal-client';
 S.initLogger(S.LogLevel.Error, () => {}); // the default logger writes to standard output
 
@@ -328,6 +328,12 @@ const cmds = {
       ciphertext: hex(m.ciphertext()), signature: hex(b.subarray(-64)) };
   },
 };
+
+// What is left without sessions of version 3.
+if (release !== '0.72.1') {
+  const keep = /^(version|newIdentity|senderKey.*|group.*|exportSenderKey|importSenderKey|sign|verify|agree|fingerprint|parseSenderKeyMessage)$/;
+  for (const c of Object.keys(cmds)) if (!keep.test(c)) delete cmds[c];
+}
 
 // Whether a RecordStructure holds a current session (hasCurrentState of the library answers "usable for sending" instead).
 function hasCurrent(b) {
