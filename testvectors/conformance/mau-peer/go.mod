@@ -1,8 +1,13 @@
 module github.com/sotto-im/sotto/testvectors/conformance/mau-peer
 
-go 1.24.0
+go 1.26
 
-require go.mau.fi/libsignal v0.2.1
+replace github.com/sotto-im/sotto/testvectors/conformance/bench/work => ../bench/work
+
+require (
+	github.com/sotto-im/sotto/testvectors/conformance/bench/work v0.0.0-00010101000000-000000000000
+	go.mau.fi/libsignal v0.2.1
+)
 
 require (
 	filippo.io/edwards25519 v1.1.0 // indirect
