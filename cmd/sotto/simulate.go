@@ -52,37 +52,23 @@ its database, break a rule:
 // simulateRuns runs "sotto simulate".
 func simulateRuns(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("sotto simulate", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	seed := flags.Uint64("seed", 1, "of the first run")
 	runs := flags.Int("runs", 1000, "how many runs, 1 to 10000000")
 	ops := flags.Int("ops", simulate.DefaultOps, fmt.Sprintf("operations of a run before the faults stop, 1 to %d", simulate.MaxOps))
 	broken := flags.String("break", "", "break a rule")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "runs at a time, 1 to 256")
-	help := false
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), simulateUsage)
-		for _, r := range simulate.Rules {
-			fmt.Fprintf(flags.Output(), "  %-21s %s\n", r.Rule, r.Does)
-		}
-		fmt.Fprint(flags.Output(), "\nflags:\n")
-		flags.PrintDefaults()
+	usage := simulateUsage
+	for _, r := range simulate.Rules {
+		usage += fmt.Sprintf("  %-21s %s\n", r.Rule, r.Does)
 	}
-	flags.BoolFunc("h", "print this", func(string) error { help = true; return nil })
-	flags.BoolFunc("help", "print this", func(string) error { help = true; return nil })
-	if err := flags.Parse(args); err != nil {
-		return exitUsage
+	valid := func() bool {
+		return *runs >= 1 && *runs <= 10_000_000 && *ops >= 1 && *ops <= simulate.MaxOps &&
+			*workers >= 1 && *workers <= 256 && simulate.Rule(*broken).Known()
 	}
-	if help {
-		flags.SetOutput(stdout)
-		flags.Usage()
-		return exitOK
+	if code, done := parseFlags(flags, args, usage, stdout, stderr, valid); done {
+		return code
 	}
 	c := simulate.Config{Seed: *seed, Ops: *ops, Break: simulate.Rule(*broken)}
-	if flags.NArg() > 0 || *runs < 1 || *runs > 10_000_000 || *ops < 1 || *ops > simulate.MaxOps ||
-		*workers < 1 || *workers > 256 || !c.Break.Known() {
-		flags.Usage()
-		return exitUsage
-	}
 	if *runs == 1 {
 		c.Trace = stdout
 	}
