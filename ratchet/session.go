@@ -42,6 +42,11 @@ func (s *Session) commit(old, next *state) error {
 // Errors: [ErrUninitialized], and [ErrAuthentication] if the agreement on the
 // first ratchet key fails.
 func New(a *x3dh.Agreement, c Config) (*Session, error) {
+	return initiate(a, c, curve.GenerateKey)
+}
+
+// initiate is New; fresh draws the first ratchet key.
+func initiate(a *x3dh.Agreement, c Config, fresh func() curve.PrivateKey) (*Session, error) {
 	if a == nil {
 		return nil, ErrUninitialized
 	}
@@ -56,8 +61,7 @@ func New(a *x3dh.Agreement, c Config) (*Session, error) {
 		signedID:  h.SignedPreKeyID,
 		created:   uint64(max(0, c.Created.Unix())),
 	}
-	private := curve.GenerateKey()
-	if err := s.initiate(h, private); err != nil {
+	if err := s.initiate(h, fresh()); err != nil {
 		return nil, err
 	}
 	return newSession(s), nil
@@ -102,6 +106,11 @@ func (s *state) initiate(h *secret.Handshake, private curve.PrivateKey) (err err
 // identity key, and that the one-time prekey is gone. On an error store
 // nothing; dst is returned as it was. Errors: those of [Session.Decrypt].
 func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) {
+	return accept(dst, a, c, curve.GenerateKey)
+}
+
+// accept is Accept; fresh draws the ratchet key of the DH step.
+func accept(dst []byte, a *x3dh.Acceptance, c Config, fresh func() curve.PrivateKey) (*Session, []byte, error) {
 	if a == nil {
 		return nil, dst, ErrUninitialized
 	}
@@ -113,7 +122,7 @@ func Accept(dst []byte, a *x3dh.Acceptance, c Config) (*Session, []byte, error) 
 	s := newState(h, c)
 	s.respond(h)
 	session := newSession(s)
-	plaintext, err := session.Decrypt(dst, h.Message)
+	plaintext, err := session.decrypt(dst, h.Message, fresh)
 	if err != nil {
 		*s = state{}
 		return nil, dst, err
@@ -199,6 +208,11 @@ func publicKey(k encodedKey) x3dh.PublicKey {
 // x3dh.ErrInvalidKey if that is why), [ErrVersion], [ErrConcurrentUse],
 // [ErrUninitialized].
 func (s *Session) Decrypt(dst, message []byte) ([]byte, error) {
+	return s.decrypt(dst, message, curve.GenerateKey)
+}
+
+// decrypt is Decrypt; fresh draws the next ratchet key, if there is a DH step.
+func (s *Session) decrypt(dst, message []byte, fresh func() curve.PrivateKey) ([]byte, error) {
 	old := s.load()
 	if old == nil {
 		return dst, ErrUninitialized
@@ -207,7 +221,7 @@ func (s *Session) Decrypt(dst, message []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	plaintext, next, discarded, err := old.decrypt(dst, &m, curve.GenerateKey)
+	plaintext, next, discarded, err := old.decrypt(dst, &m, fresh)
 	if err != nil {
 		return dst, err
 	}

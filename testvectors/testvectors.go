@@ -18,6 +18,8 @@ import (
 	"sync"
 )
 
+//go:generate go run ./translate
+
 //go:embed vectors/*.json vectors/SHA256SUMS schemas/*.json recorded/*.json standard/*.json
 var files embed.FS
 
@@ -130,14 +132,15 @@ func Read(fsys fs.FS, name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testvectors: %w", err)
 	}
-	f, err := parse(b)
+	f, err := Parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("testvectors: %s: %w", name, err)
 	}
 	return f, nil
 }
 
-func parse(b []byte) (*File, error) {
+// Parse reads a vector file as Read does. Errors name the test if there is one.
+func Parse(b []byte) (*File, error) {
 	value, err := decodeJSON(b)
 	if err != nil {
 		return nil, err

@@ -47,9 +47,11 @@ type PublicKey struct {
 // XEdDSA is a test of xeddsa_v1.json.
 type XEdDSA struct {
 	Case
-	Public, Message, Signature Hex
-	Private                    Hex           // nil if the signature is only verified
-	Random                     *XEdDSARandom // together with Private
+	Public    Hex           `json:"public"`
+	Message   Hex           `json:"message"`
+	Signature Hex           `json:"signature"`
+	Private   Hex           `json:"private,omitempty"` // nil if the signature is only verified
+	Random    *XEdDSARandom `json:"random,omitempty"`  // together with Private
 }
 
 // XEdDSARandom is what a signature draws.
@@ -58,30 +60,107 @@ type XEdDSARandom struct{ Z Hex }
 // Fingerprint is a test of fingerprint_v1.json.
 type Fingerprint struct {
 	Case
-	Version    uint32
-	Iterations int
-	LocalID    Hex `json:"local_id"`
-	LocalKey   Hex `json:"local_key"`
-	RemoteID   Hex `json:"remote_id"`
-	RemoteKey  Hex `json:"remote_key"`
-	Display    string
-	Scannable  Hex
+	Version    uint32 `json:"version"`
+	Iterations int    `json:"iterations,omitempty"`
+	LocalID    Hex    `json:"localId"`
+	LocalKey   Hex    `json:"localKey"`
+	RemoteID   Hex    `json:"remoteId"`
+	RemoteKey  Hex    `json:"remoteKey"`
+	Display    string `json:"display"`
+	Scannable  Hex    `json:"scannable"`
+	Scanned    Hex    `json:"scanned,omitempty"`
+	Match      *bool  `json:"match,omitempty"`
 }
 
 // RetryRequest is a test of retry_request_v1.json.
 type RetryRequest struct {
 	Case
-	Original               Hex
-	OriginalType           uint8 `json:"original_type"`
-	Timestamp              uint64
-	DeviceID               uint32 `json:"device_id"`
-	RatchetKey             Hex    `json:"ratchet_key"`
-	DecryptionErrorMessage Hex    `json:"decryption_error_message"`
-	PlaintextContent       Hex    `json:"plaintext_content"`
+	Original               Hex    `json:"original"`
+	OriginalType           uint8  `json:"originalType"`
+	Timestamp              uint64 `json:"timestamp"`
+	Device                 uint32 `json:"device"`
+	RatchetKey             Hex    `json:"ratchetKey"`
+	DecryptionErrorMessage Hex    `json:"decryptionErrorMessage,omitempty"`
+	PlaintextContent       Hex    `json:"plaintextContent,omitempty"`
 }
 
 // PlaintextContent is a test of plaintext_content_v1.json.
 type PlaintextContent struct {
 	Case
-	PlaintextContent Hex `json:"plaintext_content"`
+	PlaintextContent Hex     `json:"plaintextContent"`
+	Timestamp        *uint64 `json:"timestamp,omitempty"`
+	Device           *uint32 `json:"device,omitempty"`
+	RatchetKey       Hex     `json:"ratchetKey,omitempty"`
+}
+
+// SessionTranscript is a test of session_transcript_v1.json.
+type SessionTranscript struct {
+	Case
+	Family string        `json:"family"`
+	Now    int64         `json:"now"`
+	Alice  Device        `json:"alice"`
+	Bob    Device        `json:"bob"`
+	Steps  []SessionStep `json:"steps"`
+}
+
+// A Device is the keys of one in a [SessionTranscript].
+type Device struct {
+	RegistrationID  uint32     `json:"registrationId"`
+	IdentityPrivate Hex        `json:"identityPrivate"`
+	IdentityPublic  Hex        `json:"identityPublic"`
+	SignedPreKey    *DeviceKey `json:"signedPreKey,omitempty"`
+	OneTimePreKey   *DeviceKey `json:"oneTimePreKey,omitempty"`
+}
+
+// A DeviceKey is a prekey of a [Device].
+type DeviceKey struct {
+	ID        uint32 `json:"id"`
+	Private   Hex    `json:"private"`
+	Public    Hex    `json:"public"`
+	Signature Hex    `json:"signature,omitempty"` // of a signed prekey
+	Created   int64  `json:"created,omitempty"`   // likewise
+	Record    Hex    `json:"record"`
+}
+
+// A SessionStep is a step of a [SessionTranscript].
+type SessionStep struct {
+	Party     string         `json:"party"`
+	Op        string         `json:"op"`
+	Plaintext *Hex           `json:"plaintext,omitempty"`
+	Type      uint8          `json:"type,omitempty"`
+	Message   Hex            `json:"message,omitempty"`
+	Random    *SessionRandom `json:"random,omitempty"`
+	Error     string         `json:"error,omitempty"`
+	Record    Hex            `json:"record,omitempty"`
+}
+
+// SessionRandom is what a step of a session draws.
+type SessionRandom struct {
+	RatchetKey Hex `json:"ratchetKey"`
+}
+
+// GroupTranscript is a test of group_transcript_v1.json.
+type GroupTranscript struct {
+	Case
+	DistributionID Hex         `json:"distributionId"`
+	Random         GroupRandom `json:"random"`
+	Steps          []GroupStep `json:"steps"`
+}
+
+// GroupRandom is what a new chain of a group draws.
+type GroupRandom struct {
+	ChainID    uint32 `json:"chainId"`
+	ChainKey   Hex    `json:"chainKey"`
+	SigningKey Hex    `json:"signingKey"`
+}
+
+// A GroupStep is a step of a [GroupTranscript].
+type GroupStep struct {
+	Party     string  `json:"party"`
+	Op        string  `json:"op"`
+	Iteration *uint32 `json:"iteration,omitempty"`
+	Plaintext *Hex    `json:"plaintext,omitempty"`
+	Message   Hex     `json:"message,omitempty"`
+	Error     string  `json:"error,omitempty"`
+	Record    Hex     `json:"record"`
 }

@@ -15,6 +15,7 @@ commands:
   demo      three devices hold a conversation through a server, over a bad network
   simulate  devices whose databases and processes fail at every step, many times
   inspect   what bytes are, which of them is wrong, and why a message does not decrypt
+  verify    runs all known answers, and says who gave them
   help      print this
 
 "sotto <command> -h" describes a command. Exit codes: 0 all is well,
@@ -43,6 +44,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return simulateRuns(args, stdout, stderr)
 	case "inspect":
 		return runInspect(args, os.Stdin, stdout, stderr)
+	case "verify":
+		return verifyVectors(args, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return exitOK

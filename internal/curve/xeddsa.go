@@ -22,11 +22,11 @@ var noncePrefix = [32]byte{
 func (k *PrivateKey) Sign(message []byte) [SignatureSize]byte {
 	var z [64]byte
 	rand.Read(z[:])
-	return k.sign(&z, message)
+	return k.SignWith(&z, message)
 }
 
-// sign is Sign with the random bytes Z given.
-func (k *PrivateKey) sign(z *[64]byte, message []byte) (sig [SignatureSize]byte) {
+// SignWith is Sign with the random bytes Z given, for known answers.
+func (k *PrivateKey) SignWith(z *[64]byte, message []byte) (sig [SignatureSize]byte) {
 	a := k.scalar()
 	pub := new(edwards25519.Point).ScalarBaseMult(a).Bytes()
 

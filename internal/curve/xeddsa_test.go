@@ -69,7 +69,7 @@ func TestXEdDSADialectVectors(t *testing.T) {
 			for i := range z {
 				z[i] = 7
 			}
-			sig := priv.sign(&z, v.Message)
+			sig := priv.SignWith(&z, v.Message)
 			require.Equal(t, []byte(v.Signature), sig[:], "%s: signing is byte-exact", v.Name)
 		}
 	}
@@ -167,9 +167,9 @@ func TestXEdDSARejectsLowOrderIdentity(t *testing.T) {
 func TestSignDerivesItsOwnPublicKey(t *testing.T) {
 	k := GenerateKey()
 	var z [64]byte
-	sig := k.sign(&z, []byte("m"))
+	sig := k.SignWith(&z, []byte("m"))
 	require.True(t, k.Public().Verify([]byte("m"), sig[:]))
-	require.Equal(t, sig, k.sign(&z, []byte("m")), "a function of k, Z and the message only")
+	require.Equal(t, sig, k.SignWith(&z, []byte("m")), "a function of k, Z and the message only")
 }
 
 // H08: with a broken random generator the nonce still depends on key and
@@ -180,7 +180,7 @@ func TestXEdDSAConstantZIsSafeAcrossMessages(t *testing.T) {
 	for range 4 {
 		k := GenerateKey()
 		for m := range 64 {
-			sig := k.sign(&z, []byte{byte(m)})
+			sig := k.SignWith(&z, []byte{byte(m)})
 			nonces[[32]byte(sig[:32])] = true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io"
@@ -53,11 +54,13 @@ func list(t *testing.T) map[string]pkg {
 }
 
 // core reports whether a package is part of the library: no command, no test
-// program, no helper of tests, not the reference server, the demo, the simulation.
+// program, no helper of tests, not the reference server, the demo, the simulation, the
+// runner of the vectors.
 func core(name string) bool {
 	return !strings.HasPrefix(name, "cmd/") && !strings.HasPrefix(name, "testvectors") &&
 		!strings.HasPrefix(name, "fuzz") && !strings.HasSuffix(name, "test") &&
-		name != "internal/rules" && name != "internal/relay" && name != "internal/demo" && name != "internal/simulate"
+		name != "internal/rules" && name != "internal/relay" && name != "internal/demo" && name != "internal/simulate" &&
+		name != "internal/verify"
 }
 
 // H08 and the import rules: no weak randomness, no I/O, no clock, no cgo, no
@@ -115,7 +118,7 @@ func TestLayers(t *testing.T) {
 	require.True(t, knows("ratchet", "x3dh"))
 	for _, i := range pkgs["senderkey"].Imports {
 		if strings.HasPrefix(i, module) {
-			require.Contains(t, []string{"cbc", "curve", "kdf", "secret", "wire"}, strings.TrimPrefix(i, module+"/internal/"), "senderkey")
+			require.Contains(t, []string{"cbc", "curve", "kdf", "replay", "secret", "wire"}, strings.TrimPrefix(i, module+"/internal/"), "senderkey")
 		}
 	}
 	for name, p := range pkgs {
@@ -139,6 +142,54 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The door to the cores: three packages put their functions there, only the
+// runner of the vectors calls them, and only the command links that. No package
+// of the library reads what another program could put there.
+func TestReplayIsOnlyForVectors(t *testing.T) {
+	pkgs := list(t)
+	require.Contains(t, pkgs, "internal/verify")
+	givers := []string{"x3dh", "ratchet", "senderkey"}
+	for name, p := range pkgs {
+		if slices.Contains(p.Imports, module+"/internal/replay") {
+			require.Contains(t, append(givers, "internal/verify"), name)
+		}
+		require.True(t, name == "cmd/sotto" || !slices.Contains(p.Imports, module+"/internal/verify"), "%s imports the runner", name)
+	}
+	for _, name := range givers {
+		for _, g := range pkgs[name].GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(pkgs[name].Dir, g), nil, 0)
+			require.NoError(t, err)
+			assigned, used := 0, 0
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.AssignStmt:
+					for _, left := range n.Lhs {
+						if ofReplay(left) {
+							assigned++
+						}
+					}
+				case *ast.SelectorExpr:
+					if ofReplay(n) && n.Sel.Name != "Key" && n.Sel.Name != "SessionConfig" {
+						used++
+					}
+				}
+				return true
+			})
+			require.Equal(t, assigned, used, "%s/%s does more than to give", name, g)
+			require.Equal(t, g == "replay.go", used > 0, "%s/%s", name, g)
+		}
+	}
+}
+
+func ofReplay(e ast.Expr) bool {
+	s, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == "replay"
 }
 
 // The simulation knows what an application knows, and only the command knows

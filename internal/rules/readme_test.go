@@ -33,7 +33,7 @@ func TestReadme(t *testing.T) {
 	}
 	require.Equal(t, strings.Join(lines, "\n"), code)
 
-	for _, command := range []string{"go run ./cmd/sotto demo", "go run ./cmd/sotto simulate", "go test ./..."} {
+	for _, command := range []string{"go run ./cmd/sotto demo", "go run ./cmd/sotto simulate", "go run ./cmd/sotto verify", "go test ./..."} {
 		require.Contains(t, readme, "\n"+command+"\n")
 	}
 }

@@ -1,0 +1,42 @@
+// Package replay is the door to the cores of the protocol for "sotto verify",
+// which has to give them the keys that they otherwise draw: a known answer is
+// one for known keys.
+//
+// Packages x3dh, ratchet and senderkey put functions here when they are
+// initialized, and read nothing here: whatever these variables hold, no session
+// of a program changes. Only internal/verify calls them; a test of the import
+// rules holds that. Records go in and come out as bytes, so that each call is a
+// function of its arguments. On an error the record that comes out is that of
+// the unchanged state.
+package replay
+
+import "github.com/sotto-im/sotto/internal/secret"
+
+// A Key is a private key that a function asks for, clamped: 32 bytes.
+type Key = func() [32]byte
+
+// Initiate is x3dh.Initiate with the base key given. identity is the record of
+// the identity key, bundle the encoded bundle.
+var Initiate func(identity, bundle []byte, base [32]byte) (*secret.Handshake, error)
+
+// A SessionConfig is ratchet.Config.
+type SessionConfig struct {
+	Family         uint8
+	RegistrationID uint32
+	Created        int64 // seconds since 1970
+}
+
+// NewSession is ratchet.New with the first ratchet key given. It takes the
+// handshake.
+var NewSession func(h *secret.Handshake, c SessionConfig, ratchetKey Key) (record []byte, err error)
+
+// AcceptSession is ratchet.Accept with the ratchet key of the DH step given. It
+// takes the handshake.
+var AcceptSession func(h *secret.Handshake, c SessionConfig, ratchetKey Key) (record, plaintext []byte, err error)
+
+// DecryptSession is ratchet.Session.Decrypt with the ratchet key given, which
+// is asked for if there is a DH step.
+var DecryptSession func(record []byte, family uint8, message []byte, ratchetKey Key) (next, plaintext []byte, err error)
+
+// NewChain is senderkey.NewChain with everything given that it draws.
+var NewChain func(family uint8, distribution [16]byte, chainID uint32, chainKey, signing [32]byte) (record []byte)
