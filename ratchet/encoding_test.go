@@ -174,17 +174,12 @@ func TestNonMinimalVarintRejected(t *testing.T) {
 
 // H01, H02: the ratchet key of a message.
 func TestDHRejectsAllLowOrderPoints(t *testing.T) {
-	var v struct {
-		Source, Licence string
-		LowOrder        []testvectors.Hex `json:"u_with_zero_shared_secret"`
-		NonCanonical    []testvectors.Hex `json:"u_noncanonical_encodings"`
-	}
-	require.NoError(t, testvectors.Load("standard/x25519_low_order_and_noncanonical.json", &v))
-	bad := append(v.LowOrder, v.NonCanonical...)
-	require.Len(t, bad, 14+19)
+	bad, err := testvectors.Tests[testvectors.PublicKey]("x25519_public_keys.json")
+	require.NoError(t, err)
+	require.Len(t, bad, 27)
 	alice, bob := newPair(t, Signal)
-	for _, u := range bad {
-		m := sealed(t, alice, func(f *fields) { f.ratchetKey = append([]byte{5}, u...) })
+	for _, c := range bad {
+		m := sealed(t, alice, func(f *fields) { f.ratchetKey = c.Encoded })
 		refuse(t, bob, m, ErrMalformed)
 		refuse(t, bob, m, x3dh.ErrInvalidKey)
 	}

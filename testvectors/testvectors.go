@@ -20,7 +20,7 @@ import (
 
 //go:generate go run ./translate
 
-//go:embed vectors/*.json vectors/SHA256SUMS schemas/*.json recorded/*.json standard/*.json
+//go:embed vectors/*.json vectors/SHA256SUMS schemas/*.json recorded/*.json
 var files embed.FS
 
 // Vectors is the directory of the vector files, as it is compiled in, with

@@ -11,18 +11,16 @@ import (
 	"github.com/sotto-im/sotto/testvectors"
 )
 
-// badKeys are all u coordinates that no honest peer has, 31 in all.
+// badKeys are u coordinates that no honest peer has.
 func badKeys(t testing.TB) (bad []testvectors.Hex) {
 	t.Helper()
-	var v struct {
-		Source, Licence string
-		LowOrder        []testvectors.Hex `json:"u_with_zero_shared_secret"`
-		NonCanonical    []testvectors.Hex `json:"u_noncanonical_encodings"`
+	tests, err := testvectors.Tests[testvectors.PublicKey]("x25519_public_keys.json")
+	require.NoError(t, err)
+	require.Len(t, tests, 27)
+	for _, c := range tests {
+		bad = append(bad, c.Encoded[1:])
 	}
-	require.NoError(t, testvectors.Load("standard/x25519_low_order_and_noncanonical.json", &v))
-	require.Len(t, v.LowOrder, 14)
-	require.Len(t, v.NonCanonical, 19)
-	return append(v.LowOrder, v.NonCanonical...)
+	return bad
 }
 
 // torsionVariants are the public key of k plus each of the eight points of the

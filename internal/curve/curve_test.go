@@ -3,6 +3,7 @@ package curve
 import (
 	"crypto/ecdh"
 	"crypto/rand"
+	"slices"
 	"testing"
 
 	"filippo.io/edwards25519"
@@ -10,23 +11,6 @@ import (
 
 	"github.com/sotto-im/sotto/testvectors"
 )
-
-type rfc7748 struct {
-	Source, Licence, Verified string
-	Vectors52                 []struct{ K, U, Out testvectors.Hex } `json:"vectors_5_2"`
-	Iterated52                struct {
-		StartK testvectors.Hex            `json:"start_k"`
-		StartU testvectors.Hex            `json:"start_u"`
-		After  map[string]testvectors.Hex `json:"after"`
-	} `json:"iterated_5_2"`
-	DH61 struct {
-		APriv  testvectors.Hex `json:"a_priv"`
-		APub   testvectors.Hex `json:"a_pub"`
-		BPriv  testvectors.Hex `json:"b_priv"`
-		BPub   testvectors.Hex `json:"b_pub"`
-		Shared testvectors.Hex
-	} `json:"dh_6_1"`
-}
 
 // x25519 is X25519 on raw bytes.
 func x25519(t testing.TB, k, u []byte) []byte {
@@ -37,30 +21,28 @@ func x25519(t testing.TB, k, u []byte) []byte {
 	return out[:]
 }
 
+// RFC 7748 §5.2, §6.1. The 1,000,000 iterations of the RFC take a minute.
 func TestX25519Vectors(t *testing.T) {
-	var v rfc7748
-	require.NoError(t, testvectors.Load("standard/rfc7748_x25519.json", &v))
-	require.Len(t, v.Vectors52, 2)
-	for _, c := range v.Vectors52 {
-		require.Equal(t, []byte(c.Out), x25519(t, c.K, c.U))
-	}
-	d := v.DH61
-	for _, c := range []struct{ priv, pub, peer testvectors.Hex }{{d.APriv, d.APub, d.BPub}, {d.BPriv, d.BPub, d.APub}} {
-		k := NewPrivateKey([32]byte(c.priv))
-		pub := k.Public()
-		require.Equal(t, []byte(c.pub), pub[:])
-		require.Equal(t, []byte(d.Shared), x25519(t, c.priv, c.peer))
-	}
-
-	require.Len(t, v.Iterated52.After, 3)
-	k, u := []byte(v.Iterated52.StartK), []byte(v.Iterated52.StartU)
-	for i := 1; i <= 1000; i++ { // the 1,000,000 of the RFC take a minute
-		k, u = x25519(t, k, u), k
-		if i == 1 {
-			require.Equal(t, []byte(v.Iterated52.After["1"]), k)
+	tests, err := testvectors.Tests[testvectors.X25519]("rfc7748_x25519.json")
+	require.NoError(t, err)
+	require.Len(t, tests, 8)
+	iterations, bases := 0, 0
+	for _, c := range tests {
+		k, u := []byte(c.Private), []byte(c.Public)
+		for range c.Iterations {
+			k, u = x25519(t, k, u), k
+			iterations++
+		}
+		require.Equal(t, []byte(c.Shared), k, c.Comment)
+		if [32]byte(c.Public) == [32]byte{9} && c.Iterations == 1 {
+			bases++
+			private := NewPrivateKey([32]byte(c.Private))
+			public := private.Public()
+			require.Equal(t, []byte(c.Shared), public[:])
 		}
 	}
-	require.Equal(t, []byte(v.Iterated52.After["1000"]), k)
+	require.Equal(t, 1007, iterations)
+	require.Equal(t, 3, bases)
 }
 
 func againstECDH(t testing.TB, scalar, u [32]byte) {
@@ -111,27 +93,27 @@ func FuzzX25519(f *testing.F) {
 	})
 }
 
-type lowOrderVectors struct {
-	Source, Licence string
-	LowOrder        []testvectors.Hex `json:"u_with_zero_shared_secret"`
-	NonCanonical    []testvectors.Hex `json:"u_noncanonical_encodings"`
-}
-
 func encode(u []byte) []byte { return append([]byte{djbType}, u...) }
 
-func loadLowOrder(t testing.TB) (v lowOrderVectors) {
+// badKeys are the u coordinates with a flag of x25519_public_keys.json.
+func badKeys(t testing.TB, flag string, n int) (bad [][]byte) {
 	t.Helper()
-	require.NoError(t, testvectors.Load("standard/x25519_low_order_and_noncanonical.json", &v))
-	require.Len(t, v.LowOrder, 14)
-	require.Len(t, v.NonCanonical, 19)
-	return v
+	tests, err := testvectors.Tests[testvectors.PublicKey]("x25519_public_keys.json")
+	require.NoError(t, err)
+	for _, c := range tests {
+		if slices.Contains(c.Flags, flag) {
+			bad = append(bad, c.Encoded[1:])
+		}
+	}
+	require.Len(t, bad, n)
+	return bad
 }
 
 // R-3.2-1, R-3.2-2, R-3.3-1. The other slots that hold a key are tested in x3dh and
 // ratchet; all go through ParsePublicKey.
 func TestDHRejectsAllLowOrderPoints(t *testing.T) {
 	k := GenerateKey()
-	for _, u := range loadLowOrder(t).LowOrder {
+	for _, u := range badKeys(t, "LowOrder", 14) {
 		_, err := ParsePublicKey(encode(u))
 		require.ErrorIs(t, err, ErrInvalidKey, "%x", u)
 
@@ -143,7 +125,7 @@ func TestDHRejectsAllLowOrderPoints(t *testing.T) {
 
 // R-3.2-1: bit 255, u ≥ p, lengths and type bytes.
 func TestParsePublicKeyRejectsNonCanonical(t *testing.T) {
-	for _, u := range loadLowOrder(t).NonCanonical {
+	for _, u := range badKeys(t, "NonCanonical", 19) {
 		_, err := ParsePublicKey(encode(u))
 		require.ErrorIs(t, err, ErrInvalidKey, "%x", u)
 	}

@@ -209,17 +209,11 @@ func FuzzVerify(f *testing.F) {
 
 // RFC 8032 §7.1, for the verifier that Verify calls.
 func TestRFC8032(t *testing.T) {
-	var v struct {
-		Source, Licence, Verified string
-		Vectors                   []struct {
-			Name                             string
-			Seed, Public, Message, Signature testvectors.Hex
-		}
-	}
-	require.NoError(t, testvectors.Load("standard/rfc8032_ed25519.json", &v))
-	require.Len(t, v.Vectors, 4)
-	for _, c := range v.Vectors {
-		require.True(t, ed25519.Verify(ed25519.PublicKey(c.Public), c.Message, c.Signature), c.Name)
+	tests, err := testvectors.Tests[testvectors.Ed25519]("rfc8032_ed25519.json")
+	require.NoError(t, err)
+	require.Len(t, tests, 4)
+	for _, c := range tests {
+		require.True(t, ed25519.Verify(ed25519.PublicKey(c.Public), c.Message, c.Signature), c.Comment)
 		key := ed25519.NewKeyFromSeed(c.Seed)
 		require.Equal(t, []byte(c.Public), []byte(key.Public().(ed25519.PublicKey)))
 		require.Equal(t, []byte(c.Signature), ed25519.Sign(key, c.Message))

@@ -22,40 +22,26 @@ func key32(t *testing.T, k []byte) (out [32]byte) {
 }
 
 func TestRFC4231(t *testing.T) {
-	var v struct {
-		Source, Licence, Verified, Note string
-		Vectors                         []struct {
-			Name              string
-			Key, Message, Tag testvectors.Hex
-			SHA512            testvectors.Hex `json:"hmac_sha512"`
-		}
-	}
-	require.NoError(t, testvectors.Load("standard/rfc4231_hmac_sha256.json", &v))
-	require.Len(t, v.Vectors, 7)
-	for _, c := range v.Vectors {
+	tests, err := testvectors.Tests[testvectors.HMAC]("rfc4231_hmac_sha256.json")
+	require.NoError(t, err)
+	require.Len(t, tests, 7)
+	for _, c := range tests {
 		key := key32(t, c.Key)
 		got := HMAC(&key, c.Message, "", nil)
-		require.Equal(t, []byte(c.Tag), got[:len(c.Tag)], c.Name)
+		require.Equal(t, []byte(c.Tag), got[:len(c.Tag)], c.Comment)
 	}
 }
 
 func TestRFC5869(t *testing.T) {
-	var v struct {
-		Source, Licence, Verified string
-		Vectors                   []struct {
-			Name                      string
-			IKM, Salt, Info, PRK, OKM testvectors.Hex
-			Length                    int
-		}
-	}
-	require.NoError(t, testvectors.Load("standard/rfc5869_hkdf_sha256.json", &v))
-	require.Len(t, v.Vectors, 3)
-	for _, c := range v.Vectors {
+	tests, err := testvectors.Tests[testvectors.HKDF]("rfc5869_hkdf_sha256.json")
+	require.NoError(t, err)
+	require.Len(t, tests, 3)
+	for _, c := range tests {
 		salt := key32(t, c.Salt)
 		prk := HMAC(&salt, c.IKM, "", nil)
-		require.Equal(t, []byte(c.PRK), prk[:], c.Name)
+		require.Equal(t, []byte(c.PRK), prk[:], c.Comment)
 		got := make([]byte, c.Length)
 		HKDF(got, &salt, c.IKM, string(c.Info))
-		require.Equal(t, []byte(c.OKM), got, c.Name)
+		require.Equal(t, []byte(c.OKM), got, c.Comment)
 	}
 }
