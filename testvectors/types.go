@@ -164,3 +164,93 @@ type GroupStep struct {
 	Error     string  `json:"error,omitempty"`
 	Record    Hex     `json:"record"`
 }
+
+// X3DHAgreement is a test of x3dh_agree_v1.json.
+type X3DHAgreement struct {
+	Case
+	Role, Family                     string
+	IdentityPrivate                  Hex
+	RegistrationID                   uint32
+	Bundle                           Hex
+	TrustedIdentity                  Hex
+	Now                              int64
+	Plaintext                        Hex
+	SignedPreKeyRecord, PreKeyRecord Hex
+	Message                          Hex
+	Random                           struct{ BaseKey, RatchetKey Hex }
+	Terms                            []Hex
+	RootKey0, ChainKey0              Hex
+	Record, RecordAfter              Hex
+}
+
+// RatchetTranscript is a test of ratchet_transcript_v1.json.
+type RatchetTranscript struct {
+	Case
+	Family     string
+	Alice, Bob Hex
+	Steps      []RatchetStep
+}
+
+// A RatchetStep is a step of a [RatchetTranscript].
+type RatchetStep struct {
+	Party, Op, Comment   string
+	Plaintext            *Hex
+	Type                 uint8
+	Message              Hex
+	Random               *SessionRandom
+	Keys                 *RatchetKeys
+	Error                string
+	Record, RecordSHA256 Hex
+}
+
+// RatchetKeys are the keys on the way through a [RatchetStep].
+type RatchetKeys struct {
+	DHReceiving, RootKeyReceiving       Hex
+	ChainKey, Seed                      Hex
+	CipherKey, MACKey, IV               Hex
+	DHSending, RootKey, SendingChainKey Hex
+}
+
+// SenderKeyTranscript is a test of senderkey_transcript_v1.json.
+type SenderKeyTranscript struct {
+	Case
+	Family string
+	Steps  []SenderKeyStep
+}
+
+// A SenderKeyStep is a step of a [SenderKeyTranscript].
+type SenderKeyStep struct {
+	Op, Comment, Chain, Receiver string
+	DistributionID               Hex
+	Random                       SenderKeyRandom
+	Plaintext                    *Hex
+	Message, Seed                Hex
+	Missing                      *uint32
+	Error                        string
+	Record, RecordSHA256         Hex
+}
+
+// SenderKeyRandom is what a step of a sender key draws. ChainID is before the
+// shift, SigningKey before it is clamped.
+type SenderKeyRandom struct {
+	ChainID                              uint32
+	ChainKey, SigningKey, DistributionID Hex
+	Z                                    Hex
+}
+
+// MessageParse is a test of message_parse_v1.json. The fields that the form does
+// not have are nil.
+type MessageParse struct {
+	Case
+	Form, Family string
+	Message      Hex
+	Value        map[string]any
+	Written      Hex
+}
+
+// StateRecord is a test of state_record_v1.json.
+type StateRecord struct {
+	Case
+	Kind, Family    string
+	Record, Written Hex
+}

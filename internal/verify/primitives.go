@@ -16,18 +16,23 @@ import (
 
 // runners are the runners of all types of tests.
 var runners = map[string]runner{
-	"X25519":            single(x25519),
-	"PublicKey":         single(publicKey),
-	"HKDF-SHA256":       single(hkdf),
-	"HMAC-SHA256":       single(hmac),
-	"AES-CBC":           single(aesCBC),
-	"Ed25519":           single(ed),
-	"XEdDSA":            single(xeddsa),
-	"Fingerprint":       single(fingerprint),
-	"RetryRequest":      single(retryRequest),
-	"PlaintextContent":  single(plaintextContent),
-	"SessionTranscript": steps(sessionTranscript),
-	"GroupTranscript":   steps(groupTranscript),
+	"X25519":              single(x25519),
+	"PublicKey":           single(publicKey),
+	"HKDF-SHA256":         single(hkdf),
+	"HMAC-SHA256":         single(hmac),
+	"AES-CBC":             single(aesCBC),
+	"Ed25519":             single(ed),
+	"XEdDSA":              single(xeddsa),
+	"Fingerprint":         single(fingerprint),
+	"RetryRequest":        single(retryRequest),
+	"PlaintextContent":    single(plaintextContent),
+	"SessionTranscript":   steps(sessionTranscript),
+	"GroupTranscript":     steps(groupTranscript),
+	"MessageParse":        single(messageParse),
+	"StateRecord":         single(stateRecord),
+	"X3dhAgree":           single(x3dhAgreement),
+	"RatchetTranscript":   steps(ratchetTranscript),
+	"SenderKeyTranscript": steps(senderKeyTranscript),
 }
 
 // basePoint is the u coordinate that a public key is a multiple of.
