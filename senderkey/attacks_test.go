@@ -119,7 +119,7 @@ func TestSendRacesRemoval(t *testing.T) {
 		kept := new(*old)
 		encrypt(t, s, first, testTime, "wins")
 		*old = *kept // as it was when the other one read it
-		sent, err := s.encrypt(old, second, testTime, nil, drawFresh)
+		sent, err := s.encrypt(old, second, testTime, nil, drawNamed)
 		require.Equal(t, ErrConcurrentUse, err)
 		require.Nil(t, sent)
 	}

@@ -329,7 +329,7 @@ func TestConcurrentUse(t *testing.T) {
 	was := s.load()
 	_, err := s.Encrypt(Roster{Members: members(1)}, testTime, nil)
 	require.NoError(t, err)
-	_, err = s.encrypt(was, Roster{Members: members(1)}, testTime, nil, drawFresh)
+	_, err = s.encrypt(was, Roster{Members: members(1)}, testTime, nil, drawNamed)
 	require.Equal(t, ErrConcurrentUse, err)
 }
 

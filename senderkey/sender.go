@@ -78,12 +78,14 @@ func (s *Sender) Encrypt(r Roster, now time.Time, plaintext []byte) (*Sent, erro
 	if old == nil {
 		return nil, ErrUninitialized
 	}
-	return s.encrypt(old, r, now, plaintext, drawFresh)
+	return s.encrypt(old, r, now, plaintext, drawNamed)
 }
 
-// encrypt is Encrypt with the random values of a new chain, if there is one,
-// but for its distribution ID.
-func (s *Sender) encrypt(old *sender, r Roster, now time.Time, plaintext []byte, draw func() fresh) (*Sent, error) {
+// drawNamed draws a chain and its distribution ID.
+func drawNamed() (fresh, DistributionID) { return drawFresh(), newDistributionID() }
+
+// encrypt is Encrypt with the random values of a new chain, if there is one.
+func (s *Sender) encrypt(old *sender, r Roster, now time.Time, plaintext []byte, draw func() (fresh, DistributionID)) (*Sent, error) {
 	members, err := r.sorted()
 	if err != nil {
 		return nil, err
@@ -97,7 +99,8 @@ func (s *Sender) encrypt(old *sender, r Roster, now time.Time, plaintext []byte,
 	next.revision = r.Revision
 	rotated := old.due(members, seconds)
 	if rotated {
-		next.start(draw(), seconds)
+		f, id := draw()
+		next.start(f, id, seconds)
 	}
 	next.ledger = next.ledger.admit(members)
 
@@ -133,9 +136,9 @@ func (s *sender) due(members []Member, now uint64) bool {
 
 // start begins a chain that nobody can read yet. Nothing of it comes from the
 // one before.
-func (s *sender) start(f fresh, now uint64) {
+func (s *sender) start(f fresh, id DistributionID, now uint64) {
 	s.started = true
-	s.id = newDistributionID()
+	s.id = id
 	s.created = now
 	s.chain = f.chain(s.config.Family, s.id)
 	s.ledger = ledger{}

@@ -1,5 +1,7 @@
 package testvectors
 
+import "encoding/json"
+
 // The types of the tests, one for each schema. Names and meaning of the fields
 // are the schema's.
 
@@ -244,7 +246,7 @@ type MessageParse struct {
 	Case
 	Form, Family string
 	Message      Hex
-	Value        map[string]any
+	Value        map[string]json.RawMessage
 	Written      Hex
 }
 
@@ -253,4 +255,70 @@ type StateRecord struct {
 	Case
 	Kind, Family    string
 	Record, Written Hex
+}
+
+// EnvelopeParse is a test of envelope_parse_v1.json. Long bytes are given in
+// pieces.
+type EnvelopeParse struct {
+	Case
+	Form     string
+	Bytes    Hex
+	Pieces   []EnvelopePiece
+	Value    map[string]json.RawMessage // by the type of the frame
+	Header   *EnvelopeHeader
+	Body     Hex
+	Expected *EnvelopeExpected
+}
+
+// An EnvelopePiece is bytes, and how often they stand one behind the other.
+type EnvelopePiece struct {
+	Bytes Hex
+	Times int
+}
+
+// An EnvelopeHeader is a header as the vectors have it.
+type EnvelopeHeader struct {
+	Conversation, MessageID, User Hex
+	Device                        uint32
+	Stamp                         uint64
+}
+
+// EnvelopeExpected is what the frame says, and whose session it was.
+type EnvelopeExpected struct {
+	Header EnvelopeHeader
+	User   Hex
+	Device uint32
+}
+
+// EnvelopeStream is a test of envelope_stream_v1.json.
+type EnvelopeStream struct {
+	Case
+	Stream Hex
+	Frames []Hex
+}
+
+// SenderKeyRotation is a test of senderkey_rotation_v1.json.
+type SenderKeyRotation struct {
+	Case
+	Family                  string
+	MaxMessages, MaxSeconds uint32
+	Sender                  Hex
+	Steps                   []RotationStep
+}
+
+// A RotationStep is a step of a [SenderKeyRotation].
+type RotationStep struct {
+	Op, Comment          string
+	Members              []Hex
+	Revision             uint64
+	Now                  int64
+	Plaintext            *Hex
+	DistributionID       Hex
+	Random               SenderKeyRandom
+	NewChain             string
+	Distribution         Hex
+	Readers              []Hex
+	Message              Hex
+	Error                string
+	Record, RecordSHA256 Hex
 }

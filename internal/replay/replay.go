@@ -40,3 +40,33 @@ var DecryptSession func(record []byte, family uint8, message []byte, ratchetKey 
 
 // NewChain is senderkey.NewChain with everything given that it draws.
 var NewChain func(family uint8, distribution [16]byte, chainID uint32, chainKey, signing [32]byte) (record []byte)
+
+// A SenderConfig is senderkey.Config.
+type SenderConfig struct {
+	Family                  uint8
+	MaxMessages, MaxSeconds uint32
+}
+
+// A Roster is senderkey.Roster.
+type Roster struct {
+	Revision uint64
+	Members  [][32]byte
+}
+
+// A NewGroupChain is all that a sender draws for a new chain.
+type NewGroupChain struct {
+	ChainID           uint32
+	ChainKey, Signing [32]byte
+	Distribution      [16]byte
+}
+
+// Sent is senderkey.Sent, with the distribution encoded.
+type Sent struct {
+	Message, Distribution []byte
+	Missing               [][32]byte
+	Rotated               bool
+}
+
+// EncryptGroup is senderkey.Sender.Encrypt with the values of a new chain given, which
+// are asked for if one begins. now is in seconds since 1970.
+var EncryptGroup func(record []byte, c SenderConfig, r Roster, now int64, plaintext []byte, draw func() NewGroupChain) (next []byte, sent Sent, err error)

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"io"
+
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
 	"github.com/sotto-im/sotto/ratchet"
@@ -12,6 +14,7 @@ import (
 // named are the errors of the library by the name that the vectors give them. A
 // test holds the list to the packages.
 var named = map[string]error{
+	"io.ErrUnexpectedEOF":         io.ErrUnexpectedEOF,
 	"x3dh.ErrAuthentication":      x3dh.ErrAuthentication,
 	"x3dh.ErrInvalidKey":          x3dh.ErrInvalidKey,
 	"x3dh.ErrMalformed":           x3dh.ErrMalformed,
