@@ -254,6 +254,7 @@ type MessageParse struct {
 type StateRecord struct {
 	Case
 	Kind, Family    string
+	IdentityPrivate Hex // of the device that reads "sessions"
 	Record, Written Hex
 }
 
@@ -321,4 +322,36 @@ type RotationStep struct {
 	Message              Hex
 	Error                string
 	Record, RecordSHA256 Hex
+}
+
+// LamportSequence is a test of lamport_sequence_v1.json.
+type LamportSequence struct {
+	Case
+	Machine string
+	Start   Hex
+	Steps   []LamportStep
+}
+
+// A LamportStep is a step of a [LamportSequence]: an event, and what the machine
+// makes of it.
+type LamportStep struct {
+	Event, Comment, Error               string
+	Stamp, Bound, Counter               uint64
+	Accepted                            bool
+	Epoch                               uint32
+	Number, Last                        uint64
+	Waiting                             bool
+	Key                                 Hex
+	Conversation, User                  Hex
+	Device                              uint32
+	MessageID                           Hex
+	DevicesMatch                        bool
+	Answer, Verdict                     string
+	Frame                               Hex
+	Next                                uint64
+	Held                                []uint64
+	Deleted                             bool
+	Value                               Hex
+	Changed, Equivocation               bool
+	Record, WindowRecord, ReceiptRecord Hex
 }

@@ -33,6 +33,7 @@ var runners = map[string]runner{
 	"EnvelopeParse":       single(envelopeParse),
 	"EnvelopeStream":      single(envelopeStream),
 	"SenderKeyRotation":   steps(senderKeyRotation),
+	"LamportSequence":     steps(lamportSequence),
 	"X3dhAgree":           single(x3dhAgreement),
 	"RatchetTranscript":   steps(ratchetTranscript),
 	"SenderKeyTranscript": steps(senderKeyTranscript),

@@ -11,7 +11,7 @@ import wire
 import x3dh
 from cases_lamport import ALICE as USER, CONVERSATION
 from cases_ratchet import Log, begun, sessions
-from cases_x3dh import BAD_KEYS, bob, identity
+from cases_x3dh import ALICE, BAD_KEYS, bob, identity
 from make import File, draw, refused
 from primitives import clamp
 from xeddsa import public
@@ -62,12 +62,12 @@ class Records:
 
     def good(self, kind, comment, record, family=None, *flags):
         written = READERS[kind](record, family != "whatsapp")
-        self.f.test(kind + ": " + comment, *flags, kind=kind, family=family, record=record, written=None if written == record else written)
+        self.f.test(kind + ": " + comment, *flags, kind=kind, family=family, identityPrivate=_owner(kind), record=record, written=None if written == record else written)
 
     def bad(self, kind, comment, record, family=None, *flags, error=None):
         name = refused(READERS[kind], record, family != "whatsapp")
         assert error in (None, name), (comment, name)
-        self.f.test(kind + ": " + comment, *flags, error=name, kind=kind, family=family, record=record)
+        self.f.test(kind + ": " + comment, *flags, error=name, kind=kind, family=family, identityPrivate=_owner(kind), record=record)
 
     def fields(self, kind, record, required, family=None, prefix=b"", repeated=()):
         """What goes wrong with the fields of any record of §2.3."""
@@ -82,6 +82,11 @@ class Records:
                 self.bad(kind, "field %d a byte short" % number, rest + wire.block(number, body(field)[:-1]), family)
             self.bad(kind, "field %d of wire type 5" % number, rest + wire.varint(number << 3 | 5) + bytes(4), family)
         self.bad(kind, "truncated", record[:-1], family)
+
+
+def _owner(kind):
+    """The device whose sessions are read: they are of its identity key."""
+    return ALICE if kind == "sessions" else None
 
 
 def _wrap(parts, number, change):
