@@ -110,6 +110,7 @@ func TestInputIsNeverCutOff(t *testing.T) {
 	key := random32()
 	require.Panics(t, func() { X3DH(make([][32]byte, 5)) })
 	require.Panics(t, func() { HMAC(&key, make([]byte, maxInput), "x", nil) })
+	require.Panics(t, func() { HMAC(&key, make([]byte, maxInput-1), "", []byte{1, 2}) })
 	require.NotPanics(t, func() { HMAC(&key, make([]byte, maxInput), "", nil) })
 	require.Panics(t, func() { HKDF(make([]byte, 255*32+1), &key, nil, "") })
 	require.NotPanics(t, func() { HKDF(make([]byte, 255*32), &key, nil, "") })
