@@ -18,7 +18,9 @@ var (
 	// ErrDuplicate: the key of this message was used, or the distribution is of
 	// a chain that was here and is gone. Not a failure: acknowledge and drop.
 	// A key that was evicted, being one of over 2,000 skipped in a chain,
-	// answers this too (SPEC.md §11.4).
+	// answers this too, and so does a message from before the distribution that
+	// brought the chain: who keeps where each chain began can tell that it was
+	// never read (SPEC.md §11.4).
 	ErrDuplicate = errors.New("senderkey: duplicate")
 
 	// ErrTooFarAhead: over 25,000 messages of this chain are missing before

@@ -27,10 +27,12 @@ type chainRecord struct {
 	identity x3dh.PublicKey
 	group    string
 
-	// The chain that came last, and its first message that can be read. One
-	// before that has never been.
-	chain, first uint32
+	starts []chainStart // of the chains, the newest first, at most senderkey.MaxChains
 }
+
+// A chainStart is the first message of a chain that could ever be read here: the
+// iteration of the distribution that brought the chain.
+type chainStart struct{ chain, iteration uint32 }
 
 func parseChain(b []byte) (*chainRecord, error) {
 	c := new(chainRecord)
@@ -42,31 +44,66 @@ func parseChain(b []byte) (*chainRecord, error) {
 		case 2:
 			c.group = string(d.Bytes())
 		case 3:
-			c.chain = d.Uint32()
-		case 4:
-			c.first = d.Uint32()
+			s, err := parseChainStart(d.Repeated())
+			if err != nil || len(c.starts) == senderkey.MaxChains || c.start(s.chain) >= 0 {
+				d.Fail()
+			}
+			c.starts = append(c.starts, s)
 		default:
 			d.Fail()
 		}
 	}
-	if d.Close(1, 2, 3, 4) != nil || c.identity == none || !validGroup(c.group) {
+	if d.Close(1, 2) != nil || c.identity == none || !validGroup(c.group) || len(c.starts) == 0 {
 		return nil, wire.ErrMalformed
 	}
 	return c, nil
 }
 
+func parseChainStart(b []byte) (s chainStart, err error) {
+	d := wire.Decode(b)
+	for d.Next() {
+		switch d.Num() {
+		case 1:
+			s.chain = d.Uint32()
+		case 2:
+			s.iteration = d.Uint32()
+		default:
+			d.Fail()
+		}
+	}
+	return s, d.Close(1, 2)
+}
+
 func (c *chainRecord) AppendBinary(b []byte) ([]byte, error) {
 	b = wire.AppendBytes(b, 1, c.identity.Bytes())
 	b = wire.AppendBytes(b, 2, []byte(c.group))
-	b = wire.AppendUint(b, 3, uint64(c.chain))
-	return wire.AppendUint(b, 4, uint64(c.first)), nil
+	for _, s := range c.starts {
+		b = wire.AppendBytes(b, 3, wire.AppendUint(wire.AppendUint(nil, 1, uint64(s.chain)), 2, uint64(s.iteration)))
+	}
+	return b, nil
 }
 
-// came notes a distribution.
+// start returns the position of the start of a chain, below 0 if there is none.
+func (c *chainRecord) start(chain uint32) int {
+	return slices.IndexFunc(c.starts, func(s chainStart) bool { return s.chain == chain })
+}
+
+// came notes a distribution, as the receiver takes it: a chain that is known
+// comes to the front, and stays what it is.
 func (c *chainRecord) came(d *senderkey.Distribution) {
-	if c.group == "" || c.chain != d.ChainID() {
-		c.chain, c.first = d.ChainID(), d.Iteration()
+	s := chainStart{d.ChainID(), d.Iteration()}
+	if i := c.start(s.chain); i >= 0 {
+		s = c.starts[i]
+		c.starts = slices.Delete(c.starts, i, i+1)
 	}
+	c.starts = slices.Insert(c.starts, 0, s)
+	c.starts = c.starts[:min(len(c.starts), senderkey.MaxChains)]
+}
+
+// before reports whether a message is from before its chain came.
+func (c *chainRecord) before(m *senderkey.Message) bool {
+	i := c.start(m.ChainID)
+	return i >= 0 && m.Iteration < c.starts[i].iteration
 }
 
 // tie is what a chain is known by among those of its device: the distribution

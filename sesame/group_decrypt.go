@@ -6,6 +6,7 @@ import (
 
 	"github.com/sotto-im/sotto/ratchet"
 	"github.com/sotto-im/sotto/senderkey"
+	"github.com/sotto-im/sotto/x3dh"
 )
 
 // senderKeyMessage is libsignal's type of a group message. No session takes it.
@@ -71,7 +72,10 @@ func (d *Device) DecryptGroup(tx Tx, from Address, timestamp uint64, group strin
 		return nil, err
 	}
 	if receiverRev == 0 {
-		return nil, vanishedChain(tx, key, rev)
+		if err = unchangedRow(tx, key, rev); err == nil {
+			err = ErrCorrupt
+		}
+		return nil, err
 	}
 	p, _, err := d.peer(tx, from)
 	if err != nil {
@@ -81,21 +85,9 @@ func (d *Device) DecryptGroup(tx Tx, from Address, timestamp uint64, group strin
 		return r, d.hold(tx, r, group, key, rev)
 	}
 	if r.Err != nil {
-		return r, nil
+		return r, unchangedRow(tx, key, rev) // it says where the chain starts
 	}
 	return r, put(tx, rowReceiver(from, c.group, c.identity), receiver, receiverRev)
-}
-
-// vanishedChain says why there are no chains where a tie was that was only read.
-func vanishedChain(tx Tx, key string, rev uint64) error {
-	_, now, err := tx.Get(key)
-	switch {
-	case err != nil:
-		return err
-	case now != rev:
-		return ErrConflict
-	}
-	return ErrCorrupt
 }
 
 // open decrypts the message of r with the chains of its device, and reports
@@ -111,7 +103,7 @@ func (r *Result) open(receiver *receiverRecord, c *chainRecord, p *peerRecord, m
 		r.Group = c.group
 	case err == senderkey.ErrNoChain:
 		return true
-	case err == senderkey.ErrDuplicate && m.ChainID == c.chain && m.Iteration < c.first:
+	case err == senderkey.ErrDuplicate && c.before(m):
 		r.Err = errEarlier
 	case err == senderkey.ErrDuplicate:
 		r.Err = ErrDuplicate
@@ -134,11 +126,7 @@ func (d *Device) hold(tx Tx, r *Result, group, chainKey string, chainRev uint64)
 	if err != nil {
 		return err
 	}
-	_, now, err := tx.Get(chainKey)
-	if err == nil && now != chainRev {
-		err = ErrConflict
-	}
-	if err != nil {
+	if err := unchangedRow(tx, chainKey, chainRev); err != nil {
 		return err
 	}
 	if p.newest() == none {
@@ -206,6 +194,11 @@ func (d *Device) ProcessDistribution(tx Tx, r *Result, group string, distributio
 	if err := receiver.Process(dist); err != nil {
 		return refused(undecryptable(err))
 	}
+	if receiverRev == 0 && r.IdentityChanged {
+		if err := d.forgetOlderKeys(tx, r); err != nil {
+			return nil, err
+		}
+	}
 	c.came(dist)
 	c.identity, c.group = r.Identity, group
 	if err := put(tx, rowChain(r.From, tie), c, rev); err != nil {
@@ -221,6 +214,22 @@ func (d *Device) ProcessDistribution(tx Tx, r *Result, group string, distributio
 		return nil, err
 	}
 	return released, put(tx, rowReceiver(r.From, group, r.Identity), receiver, receiverRev)
+}
+
+// forgetOlderKeys deletes the chains that r's device distributed under identity
+// keys that were neither trusted nor are what it shows: there is no end of them.
+func (d *Device) forgetOlderKeys(tx Tx, r *Result) error {
+	p, _, err := d.peer(tx, r.From)
+	if err != nil {
+		return err
+	}
+	kept := map[string]bool{}
+	for _, k := range []x3dh.PublicKey{p.identity, p.newest(), r.Identity} {
+		if k != none {
+			kept[identityKey(k)] = true
+		}
+	}
+	return forgetReceivers(tx, r.From.key()+"/", func(_, identity string) bool { return !kept[identity] })
 }
 
 // forgetTie deletes a tie whose chain had to go, if it is that receiver's still.

@@ -21,7 +21,7 @@ func FuzzGroupRows(f *testing.F) {
 	require.True(f, waiting.add(held{start, 0, "", nil}))
 	seeds := []record{
 		&groupRecord{3, sender}, &groupRecord{0, senderkey.NewSender(senderkey.Config{})},
-		&chainRecord{x3dh.GenerateIdentityKey().Public(), "friends", 5, 6},
+		&chainRecord{x3dh.GenerateIdentityKey().Public(), "friends", []chainStart{{5, 6}, {7, 0}}},
 		&receiverRecord{senderkey.NewReceiver(senderkey.Signal), []string{"ab", "cd"}}, waiting, new(heldRecord),
 		&sentRecord{created: start, plaintext: []byte("hello"), group: "friends", chain: senderkey.DistributionID{1}},
 	}

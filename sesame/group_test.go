@@ -1002,12 +1002,13 @@ func TestPairwiseGroupOldRevision(t *testing.T) {
 // Rows that lack a part, or have one that there is not.
 func TestGroupChainRow(t *testing.T) {
 	key := x3dh.GenerateIdentityKey().Public()
-	good := encoded(t, &chainRecord{key, "friends", 0, 0})
+	good := encoded(t, &chainRecord{key, "friends", []chainStart{{}}})
 	c, err := parseChain(good)
 	require.NoError(t, err)
-	require.Equal(t, &chainRecord{identity: key, group: "friends"}, c)
+	require.Equal(t, &chainRecord{key, "friends", []chainStart{{}}}, c)
 	low := bytes.Replace(good, key.Bytes()[1:], make([]byte, 32), 1)
-	for _, b := range [][]byte{nil, low, good[:len(good)-2], encoded(t, &chainRecord{key, "", 0, 0}), encoded(t, &chainRecord{key, strings.Repeat("x", 129), 0, 0})} {
+	for _, b := range [][]byte{nil, low, good[:len(good)-6], encoded(t, &chainRecord{key, "", nil}), encoded(t, &chainRecord{key, "friends", nil}),
+		encoded(t, &chainRecord{key, "", []chainStart{{}}}), encoded(t, &chainRecord{key, strings.Repeat("x", 129), []chainStart{{}}})} {
 		_, err = parseChain(b)
 		require.Error(t, err)
 	}

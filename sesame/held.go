@@ -81,11 +81,12 @@ func (r *heldRecord) expire(now time.Time) {
 }
 
 // add holds a message, and reports whether it does: not one over the limits. A
-// message that is there stays as it is.
+// message that is there stays as it is; under another group it is another one,
+// which a lie about the group does not take the place of.
 func (r *heldRecord) add(h held) bool {
 	size := len(h.message)
 	for _, other := range r.messages {
-		if h.timestamp == other.timestamp && subtle.ConstantTimeCompare(h.message, other.message) == 1 {
+		if h.timestamp == other.timestamp && h.group == other.group && subtle.ConstantTimeCompare(h.message, other.message) == 1 {
 			return true
 		}
 		size += len(other.message)

@@ -25,8 +25,8 @@ func TestInspectAgrees(t *testing.T) {
 	retry := encodeRow(t, &retryRecord{reset: start, asked: []asked{{timestamp: 3, first: start, count: 2}}})
 	sent := encodeRow(t, &sentRecord{created: start, plaintext: []byte("plaintext"), group: "group", to: []addressee{
 		{Address: Address{User: "a", Device: 1}, identity: other, attempts: 1}, {Address: Address{User: "b"}, identity: other}}})
-	held := encodeRow(t, &heldRecord{messages: []held{{since: start, timestamp: 4, group: "g", message: []byte("message")}, {since: start, message: []byte("m")}}})
-	chain := encodeRow(t, &chainRecord{identity: other, group: "group", chain: 3, first: 200})
+	held := encodeRow(t, &heldRecord{messages: []held{{since: start, timestamp: 4, group: "g", message: []byte("message")}, {since: start, message: []byte("m")}, {since: start, group: "g", message: []byte("m")}}})
+	chain := encodeRow(t, &chainRecord{identity: other, group: "group", starts: []chainStart{{3, 200}, {4, 0}}})
 	receiver := encodeRow(t, &receiverRecord{Receiver: senderkey.NewReceiver(senderkey.Signal), ties: []string{"tie", "other"}})
 	group := encodeRow(t, &groupRecord{revision: 3, sender: senderkey.NewSender(senderkey.Config{})})
 

@@ -23,10 +23,13 @@ func (d *Device) peer(tx Tx, a Address) (*peerRecord, uint64, error) {
 	return p, rev, err
 }
 
-// unchanged is ErrConflict if the peer's row was changed since it was read with
+// unchanged is unchangedRow for a peer's row.
+func unchanged(tx Tx, a Address, rev uint64) error { return unchangedRow(tx, rowPeer(a), rev) }
+
+// unchangedRow is ErrConflict if a row was changed since it was read with
 // revision rev: what was only read is not guarded.
-func unchanged(tx Tx, a Address, rev uint64) error {
-	_, now, err := tx.Get(rowPeer(a))
+func unchangedRow(tx Tx, key string, rev uint64) error {
+	_, now, err := tx.Get(key)
 	if err == nil && now != rev {
 		err = ErrConflict
 	}

@@ -333,7 +333,7 @@ func samples(t testing.TB) (all []sample) {
 	row = wire.AppendBytes(wire.AppendBytes(row, 3, to), 3, wire.AppendUint(wire.AppendBytes(wire.AppendUint(wire.AppendBytes(nil, 1, []byte("bob")), 2, 2), 3, tr.Bob.IdentityPublic), 4, 1))
 	add("row-sent", "", wire.AppendBytes(wire.AppendBytes(row, 4, []byte("group")), 5, make([]byte, 16)))
 	row = wire.AppendBytes(wire.AppendBytes(nil, 1, tr.Bob.IdentityPublic), 2, []byte("group"))
-	add("row-chain", "", wire.AppendUint(wire.AppendUint(row, 3, 6), 4, 0))
+	add("row-chain", "", wire.AppendBytes(row, 3, wire.AppendUint(wire.AppendUint(nil, 1, 6), 2, 0)))
 	add("row-held", "", wire.AppendBytes(nil, 1, wire.AppendBytes(wire.AppendUint(nil, 1, 1_700_000_000_000), 4, group.Steps[0].Message)))
 	asked := wire.AppendUint(wire.AppendUint(wire.AppendUint(nil, 1, 5), 2, 1_700_000_000_000), 3, 1)
 	add("row-retry", "", wire.AppendBytes(wire.AppendUint(nil, 1, 1_700_000_000_000), 2, asked))

@@ -111,8 +111,19 @@ func receiverRow(f senderkey.Family) *message {
 var chainRow = message{name: "chain", section: "10.2", closed: true, fields: []field{
 	{num: 1, name: "identity_key", typ: typeKey, required: true},
 	{num: 2, name: "group", typ: typeBytes, required: true, check: checkGroup},
-	{num: 3, name: "chain_id", typ: typeUint32, required: true},
-	{num: 4, name: "iteration", typ: typeUint32, required: true},
+	{num: 3, name: "starts", typ: typeMessage, in: &chainStart, repeated: senderkey.MaxChains, note: "newest first"},
+}, check: func(w *walker, m *found) {
+	seen := map[uint64]bool{}
+	w.must(len(m.values[3]) > 0, m.end, "", "no chain")
+	for _, v := range m.values[3] {
+		w.must(!seen[v.in.uint(1)], v.tag, "", "a chain that stands here already")
+		seen[v.in.uint(1)] = true
+	}
+}}
+
+var chainStart = message{name: "chain start", section: "10.2", closed: true, fields: []field{
+	{num: 1, name: "chain_id", typ: typeUint32, required: true},
+	{num: 2, name: "iteration", typ: typeUint32, required: true},
 }}
 
 var heldMessage = message{name: "held message", section: "10.2", closed: true, fields: []field{
@@ -128,7 +139,11 @@ var heldRow = message{name: "held", section: "10.2", closed: true, fields: []fie
 	seen, size := map[string]bool{}, 0
 	for _, v := range m.values[1] {
 		b := v.in.get(4).b
-		name := fmt.Sprintf("%d %s", v.in.uint(2), b)
+		var group []byte
+		if g := v.in.get(3); g != nil {
+			group = g.b
+		}
+		name := fmt.Sprintf("%d %q %s", v.in.uint(2), group, b)
 		if seen[name] {
 			continue
 		}
