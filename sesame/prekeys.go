@@ -77,7 +77,8 @@ func (d *Device) signedPreKey(tx Tx, l *localRecord) (x3dh.PublicSignedPreKey, e
 	if err != nil {
 		return x3dh.PublicSignedPreKey{}, err
 	}
-	if newest == nil || newest.Created().Add(SignedPreKeyAge).Before(now) {
+	// Also if the clock was ahead when it was made: see R-10.7-7.
+	if newest == nil || now.Sub(newest.Created()).Abs() > SignedPreKeyAge {
 		newest, err = x3dh.GenerateSignedPreKey(l.identity, l.nextSigned, now)
 		if err == nil {
 			err = put(tx, rowSigned(l.nextSigned), newest, 0)
