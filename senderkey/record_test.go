@@ -228,7 +228,7 @@ func TestOwnRecordsRefused(t *testing.T) {
 				require.Equal(t, good[:n], record(t, v))
 			}
 		}
-		for i, extra := range [][]byte{{0x50, 1}, {0x08, 1}, {0}, {0x12, 0}} {
+		for i, extra := range [][]byte{{0x50, 1}, {0x38, 0x50}, {0x08, 1}, {0}, {0x12, 0}} {
 			_, err := read(append(bytes.Clone(good), extra...))
 			require.Equal(t, ErrCorrupt, err, "%d", i)
 		}
