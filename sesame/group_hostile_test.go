@@ -116,6 +116,9 @@ func TestGroupChainsOfManyKeys(t *testing.T) {
 			bob.distributed(between, m)
 			require.Equal(t, "between", string(bob.opens(between, "friends", m).Plaintext))
 			require.Equal(t, 3, bob.count(rowsReceiver))
+			bob.distributed(between, between.writes(groupOf("work", bob), 0, ""))
+			m = between.writes(g, 0, "still there")
+			require.Equal(t, "still there", string(bob.opens(between, "friends", m).Plaintext))
 			newest := again2.writes(g, 0, "newest")
 			require.Equal(t, "newest", string(bob.opens(again2, "friends", newest).Plaintext))
 		}
