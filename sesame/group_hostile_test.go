@@ -74,6 +74,24 @@ func TestGroupEarlierOfSeveralChains(t *testing.T) {
 	}
 }
 
+// R-10.10-10, R-10.2-7: a chain that comes between the two rows that a verdict rests
+// on does not make its own earlier messages duplicates.
+func TestChainComesDuringDecrypt(t *testing.T) {
+	all, _ := people(t, "bob", "alice")
+	bob, alice := all[0], all[1]
+	one := senderkey.NewChain(senderkey.Signal, senderkey.DistributionID{7})
+	two := senderkey.NewChain(senderkey.Signal, senderkey.DistributionID{7})
+	require.Empty(t, alice.hands(bob, "friends", one))
+	missed := bare(t, two, "0")
+	var r *Result
+	runs := bob.race(rowsReceiver, func() { require.Empty(t, alice.hands(bob, "friends", two)) }, func(tx Tx) (err error) {
+		r, err = bob.DecryptGroup(tx, alice.at, 7, "", missed.Ciphertext)
+		return err
+	})
+	require.Equal(t, 2, runs)
+	require.Equal(t, errEarlier, r.Err)
+}
+
 // G12, R-10.10-4: whoever can show identity keys in a device's name does not fill
 // the database with their chains; those of the trusted key stay.
 func TestGroupChainsOfManyKeys(t *testing.T) {

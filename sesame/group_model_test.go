@@ -190,6 +190,17 @@ func (w *groupWorld) send(s *groupPhone, race bool) {
 			require.NoError(t, thief.Process(parsed))
 			_, _, err = thief.Decrypt(nil, m.Ciphertext)
 			require.Equal(t, senderkey.ErrNoChain, err)
+
+			// Not either as what it would be if the chain had only another name.
+			id, err := senderkey.ParseMessage(m.Ciphertext, senderkey.Signal)
+			require.NoError(t, err)
+			renamed := slices.Clone(d)
+			copy(renamed[3:19], id.ID[:])
+			parsed, err = senderkey.ParseDistribution(renamed, senderkey.Signal)
+			require.NoError(t, err)
+			require.NoError(t, thief.Process(parsed))
+			_, _, err = thief.Decrypt(nil, m.Ciphertext)
+			require.Error(t, err)
 			w.thieves++
 		}
 	}
