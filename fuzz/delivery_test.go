@@ -233,8 +233,6 @@ func TestRandomDeliveries(t *testing.T) {
 	}
 }
 
-type violation string
-
 // An oracle that cannot fail shows nothing. Each sabotage breaks one rule of the
 // server or of a device, and is found.
 func TestDeliveryOracle(t *testing.T) {
@@ -292,14 +290,11 @@ func TestDeliveryOracle(t *testing.T) {
 			found := violation("")
 			for seed := range uint64(1000) {
 				synctest.Test(t, func(t *testing.T) {
-					defer func() {
-						if v, ok := recover().(violation); ok {
-							found = v
-						}
-					}()
-					o := newOffice(func(format string, args ...any) { panic(violation(fmt.Sprintf(format, args...))) })
-					o.sabotage = sabotage
-					playDelivery(o, randomDelivery(rand.New(rand.NewPCG(seed, 2))))
+					found = violationIn(func(fail func(string, ...any)) {
+						o := newOffice(fail)
+						o.sabotage = sabotage
+						playDelivery(o, randomDelivery(rand.New(rand.NewPCG(seed, 2))))
+					})
 				})
 				if found != "" {
 					break

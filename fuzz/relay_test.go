@@ -21,8 +21,7 @@ import (
 // those of package relay; nothing is encrypted, for this is about what the
 // server does.
 type office struct {
-	fail   func(format string, args ...any)
-	step   int
+	stage
 	server *relay.Server
 	phones []*phone
 
@@ -32,7 +31,6 @@ type office struct {
 	before    map[string][]byte           // the server's rows before its last frame
 	undo      *letter                     // what that frame made accepted
 	lastWas   lamport.Position            // and what last was before it
-	reached   map[string]int              // what happened, for TestDeliverySeedsReachEverything
 	sabotage  func(o *office, act action) // called before each action
 	keepEpoch bool                        // a sabotage
 }
@@ -71,9 +69,8 @@ type letter struct {
 }
 
 func newOffice(fail func(string, ...any)) *office {
-	o := &office{server: &relay.Server{Store: &relay.Store{}}, byID: map[[16]byte]*letter{}, reached: map[string]int{},
+	o := &office{stage: newStage(fail), server: &relay.Server{Store: &relay.Store{}}, byID: map[[16]byte]*letter{},
 		last: lamport.Position{Epoch: 1}}
-	o.fail = func(format string, args ...any) { fail("step %d: "+format, append([]any{o.step}, args...)...) }
 	for i, d := range []envelope.Device{{User: [16]byte{0xa}, ID: 1}, {User: [16]byte{0xa}, ID: 2}, {User: [16]byte{0xb}, ID: 1}} {
 		p := &phone{id: d, reg: uint32(10 + i), store: &relay.Store{}}
 		o.phones = append(o.phones, p)
@@ -81,14 +78,6 @@ func newOffice(fail func(string, ...any)) *office {
 	}
 	return o
 }
-
-func (o *office) must(ok bool, format string, args ...any) {
-	if !ok {
-		o.fail(format, args...)
-	}
-}
-
-func (o *office) reach(what string) { o.reached[what]++ }
 
 func (p *phone) client() *relay.Client {
 	return &relay.Client{Self: p.id, Do: p.store.Do,
@@ -193,9 +182,7 @@ func (w *wires) take(frames *[][]byte, n int) []byte {
 	if w == nil || len(*frames) == 0 {
 		return nil
 	}
-	n %= len(*frames)
-	frame := (*frames)[n]
-	*frames = slices.Delete(*frames, n, n+1)
+	frame := take(frames, n)
 	w.looked = len(w.down)
 	return frame
 }

@@ -15,17 +15,15 @@ import (
 // A world is two devices, what is under way between them, and all that was
 // ever sent.
 type world struct {
-	t        testing.TB
+	stage
 	devices  [2]*device
 	sessions []*session // oldest first, at most maxSessions
 	underway []*message // copies
 	history  []*message
-	step     int
 	floods   int
 
 	usedKeys  map[[32]byte]bool // chain keys that made a message key
 	usedNames map[messageName]bool
-	reached   map[string]int // what happened, for TestSeedsReachEverything
 }
 
 const maxSessions = 3
@@ -75,10 +73,9 @@ type messageName struct {
 
 func newWorld(t testing.TB) *world {
 	w := &world{
-		t:         t,
+		stage:     newStage(t.Fatalf),
 		usedKeys:  map[[32]byte]bool{},
 		usedNames: map[messageName]bool{},
-		reached:   map[string]int{},
 	}
 	for i := range w.devices {
 		d := &device{identity: x3dh.GenerateIdentityKey(), oneTime: map[uint32]*x3dh.PreKey{}, nextID: 1}
@@ -89,15 +86,6 @@ func newWorld(t testing.TB) *world {
 	}
 	return w
 }
-
-func (w *world) must(ok bool, format string, args ...any) {
-	if !ok {
-		w.t.Helper()
-		w.t.Fatalf("step %d: "+format, append([]any{w.step}, args...)...)
-	}
-}
-
-func (w *world) reach(what string) { w.reached[what]++ }
 
 // start makes a new session at the initiator.
 func (w *world) start(initiator int, oneTime bool, families [2]ratchet.Family) {
