@@ -1,8 +1,10 @@
 package curve
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/rand"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -90,6 +92,39 @@ func FuzzX25519(f *testing.F) {
 		if len(b) == 64 {
 			againstECDH(t, [32]byte(b[:32]), [32]byte(b[32:]))
 		}
+	})
+}
+
+// What is a public key has one encoding, the canonical one of a point that is not of
+// low order; big.Int says what is canonical, the vectors what is of low order.
+func FuzzParsePublicKey(f *testing.F) {
+	lowOrder, nonCanonical := badKeys(f, "LowOrder", 14), badKeys(f, "NonCanonical", 19)
+	for _, u := range slices.Concat(lowOrder, nonCanonical) {
+		f.Add(encode(u))
+	}
+	k := GenerateKey()
+	good := k.Public().Append(nil)
+	_, err := ParsePublicKey(good)
+	require.NoError(f, err)
+	f.Add(good)
+	f.Add(append(good, 0))
+	f.Add(good[:32])
+	field := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := ParsePublicKey(b)
+		sound := len(b) == PublicKeySize && b[0] == djbType
+		if sound {
+			u := slices.Clone(b[1:])
+			sound = !slices.ContainsFunc(lowOrder, func(low []byte) bool { return bytes.Equal(low, u) })
+			slices.Reverse(u)
+			sound = sound && new(big.Int).SetBytes(u).Cmp(field) < 0
+		}
+		require.Equal(t, sound, err == nil, "%x: %v", b, err)
+		if err != nil {
+			require.Zero(t, k)
+			return
+		}
+		require.Equal(t, b, k.Append(nil))
 	})
 }
 
