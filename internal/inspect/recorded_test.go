@@ -178,6 +178,9 @@ func TestRecordedNumbersAndRequests(t *testing.T) {
 // 10,000 mutated inputs: a report that is bounded, with a problem or a verdict,
 // and no panic.
 func TestMutatedInputs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	all := samples(t)
 	rng := rand.New(rand.NewPCG(6, 3))
 	tr := loadTranscript(t)
@@ -231,6 +234,9 @@ func bounded(t testing.TB, out string, b []byte) {
 
 // A report of a megabyte is bounded: no list is shown whole.
 func TestOutputIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	for _, piece := range []string{"1a00", "0a00", "3a00", "0a043a002200", "7a00", "4801"} {
 		b := bytes.Repeat(unhex(t, piece), (1<<18)/(len(piece)/2))
 		for _, k := range kinds {

@@ -60,7 +60,7 @@ func core(name string) bool {
 	return !strings.HasPrefix(name, "cmd/") && !strings.HasPrefix(name, "testvectors") &&
 		!strings.HasPrefix(name, "fuzz") && !strings.HasSuffix(name, "test") &&
 		name != "internal/rules" && name != "internal/relay" && name != "internal/demo" && name != "internal/simulate" &&
-		name != "internal/verify"
+		name != "internal/verify" && name != "internal/consttime"
 }
 
 // H08 and the import rules: no weak randomness, no I/O, no clock, no cgo, no

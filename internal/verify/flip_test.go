@@ -22,6 +22,9 @@ var hexString = regexp.MustCompile(`"([0-9a-f]{2,})"[^:]`)
 // string of every file with independent answers: all digits of a short string, and of a longer one the first, the
 // last and two that vary. What may pass is listed in excused.
 func TestEveryHexStringCounts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	names, err := fs.Glob(testvectors.Vectors(), "*.json")
 	require.NoError(t, err)
 	total, passed := 0, map[string]int{}
@@ -82,6 +85,9 @@ func evidence(t *testing.T, b []byte) bool {
 // are inputs that are refused, and fields that a reader has to ignore, so that
 // more may pass; what passes is bounded for each file.
 func TestHexStringsOfOurOwnSetsCount(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	names, err := fs.Glob(testvectors.Vectors(), "*.json")
 	require.NoError(t, err)
 	n := 0
