@@ -374,49 +374,58 @@ func (c *Client) read(conn io.Reader, in *lamport.Inbox, way *underway, send fun
 		if buf, err = envelope.ReadDelimited(r, buf); err != nil {
 			return err
 		}
-		m, err := f.Parse(buf)
-		if err != nil {
+		if err := c.take(&f, buf, in, way, send); err != nil {
 			return err
 		}
-		switch m := m.(type) {
-		case *envelope.Result:
-			if m.Code == envelope.DeviceMismatch {
-				if err := c.meet(m); err != nil {
-					return err
-				}
-			}
-			var conversation [16]byte
-			var more bool
-			err := c.update(func(tx *Tx) (err error) {
-				conversation, more, err = c.answered(tx, m)
-				return err
-			})
-			if errors.Is(err, ErrWaits) {
-				more, err = false, nil // nothing has changed
-			}
-			if err != nil {
-				return err
-			}
-			way.answered(conversation, more)
-			c.wake()
-			c.changed()
-		case *envelope.Deliver:
-			if err := c.delivered(in, m, buf, send); err != nil {
-				return err
-			}
-		case *envelope.Gap:
-			if err := c.gap(in, m, send); err != nil {
-				return err
-			}
-		case *envelope.Error:
-			if m.Code == envelope.Replaced {
-				return ErrReplaced
-			}
-			return fmt.Errorf("relay: the server ended the connection: code %d", m.Code)
-		default:
-			return errRefused
+	}
+}
+
+// take handles one frame of the server. An error ends the connection.
+func (c *Client) take(f *envelope.Frame, frame []byte, in *lamport.Inbox, way *underway, send func(envelope.Message) error) error {
+	m, err := f.Parse(frame)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *envelope.Result:
+		return c.result(m, way)
+	case *envelope.Deliver:
+		return c.delivered(in, m, frame, send)
+	case *envelope.Gap:
+		return c.gap(in, m, send)
+	case *envelope.Error:
+		if m.Code == envelope.Replaced {
+			return ErrReplaced
+		}
+		return fmt.Errorf("relay: the server ended the connection: code %d", m.Code)
+	default:
+		return errRefused
+	}
+}
+
+// result handles the answer to a message.
+func (c *Client) result(m *envelope.Result, way *underway) error {
+	if m.Code == envelope.DeviceMismatch {
+		if err := c.meet(m); err != nil {
+			return err
 		}
 	}
+	var conversation [16]byte
+	var more bool
+	err := c.update(func(tx *Tx) (err error) {
+		conversation, more, err = c.answered(tx, m)
+		return err
+	})
+	if errors.Is(err, ErrWaits) {
+		more, err = false, nil // nothing has changed
+	}
+	if err != nil {
+		return err
+	}
+	way.answered(conversation, more)
+	c.wake()
+	c.changed()
+	return nil
 }
 
 func (c *Client) changed() {
