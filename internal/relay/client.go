@@ -91,6 +91,7 @@ func (c *Client) update(f func(*Tx) error) error {
 //
 //	clock/CONVERSATION      lamport.Clock
 //	seen/CONVERSATION       the highest position seen, the anchor of what is written next
+//	last/CONVERSATION       the position of the last message that came
 //	counter                 send counter
 //	inbox                   lamport.Inbox
 //	outbox/COUNTER          the message until its answer: conversation, rounds, key, and the frame as it was sealed
@@ -201,17 +202,27 @@ func (c *Client) counters(tx *Tx) (last, oldest uint64) {
 	return last, oldest
 }
 
-func (c *Client) seen(tx *Tx, conversation [16]byte) (p lamport.Position) {
-	if b := tx.Get(fmt.Sprintf("seen/%x", conversation)); len(b) == 12 {
+func seenKey(conversation [16]byte) string { return fmt.Sprintf("seen/%x", conversation) }
+
+func (c *Client) seen(tx *Tx, conversation [16]byte) lamport.Position {
+	return tx.position(seenKey(conversation))
+}
+
+func (c *Client) sees(tx *Tx, conversation [16]byte, p lamport.Position) {
+	if p.Compare(c.seen(tx, conversation)) > 0 {
+		tx.putPosition(seenKey(conversation), p)
+	}
+}
+
+func (tx *Tx) position(key string) (p lamport.Position) {
+	if b := tx.Get(key); len(b) == 12 {
 		p = lamport.Position{Epoch: binary.BigEndian.Uint32(b), Number: binary.BigEndian.Uint64(b[4:])}
 	}
 	return p
 }
 
-func (c *Client) sees(tx *Tx, conversation [16]byte, p lamport.Position) {
-	if p.Compare(c.seen(tx, conversation)) > 0 {
-		tx.Put(fmt.Sprintf("seen/%x", conversation), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, p.Epoch), p.Number))
-	}
+func (tx *Tx) putPosition(key string, p lamport.Position) {
+	tx.Put(key, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, p.Epoch), p.Number))
 }
 
 func (c *Client) wake() {

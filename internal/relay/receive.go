@@ -16,6 +16,9 @@ func (c *Client) delivered(in *lamport.Inbox, m *envelope.Deliver, frame []byte,
 		err := c.update(func(tx *Tx) error {
 			body, refused = c.open(tx, m)
 			if errors.Is(refused, ErrUnreadable) {
+				if errors.Is(refused, envelope.ErrMismatch) {
+					tx.stats.Refused++ // it may be a message, whose key is used now
+				}
 				return nil // with what was written for the verdict
 			}
 			return refused
@@ -91,7 +94,7 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 		if err := tx.save("inbox", in); err != nil {
 			return err
 		}
-		tx.stats.Gaps = int(in.At().Number - p.Number) // a gap went on behind it
+		tx.stats.Gaps = positions(in.At().Number - p.Number) // a gap went on behind it
 		body, err := c.open(tx, m)
 		if errors.Is(err, ErrUnreadable) {
 			tx.stats.Refused++
@@ -108,10 +111,22 @@ func (c *Client) process(in *lamport.Inbox, p lamport.Position, m *envelope.Deli
 		}
 		tx.Put(had, nil)
 		at := lamport.Position{Epoch: u.Epoch, Number: u.Sequence}
+		c.follows(tx, h.Conversation, at)
 		c.sees(tx, h.Conversation, at)
 		c.show(tx, lamport.ConfirmedKey(at, lamport.Stamp(h.Stamp), lamport.Device(h.Sender), h.ID), Sent, h.Conversation, body)
 		return c.observe(tx, &h)
 	})
+}
+
+// follows notes the position of a message in its conversation. A mailbox has those
+// of a conversation in their order: R-9.3-5.
+func (c *Client) follows(tx *Tx, conversation [16]byte, at lamport.Position) {
+	row := fmt.Sprintf("last/%x", conversation)
+	if last := tx.position(row); at.Compare(last) <= 0 {
+		tx.stats.Contradictions++
+		return
+	}
+	tx.putPosition(row, at)
 }
 
 // open decrypts, compares, and asks whether the sender may write here. An error
@@ -147,7 +162,7 @@ func (c *Client) gap(in *lamport.Inbox, m *envelope.Gap, send func(envelope.Mess
 	}
 	if verdict == lamport.Process {
 		if err := c.update(func(tx *Tx) error {
-			tx.stats.Gaps += int(in.At().Number - before)
+			tx.stats.Gaps = positions(in.At().Number - before)
 			return tx.save("inbox", in)
 		}); err != nil {
 			return err

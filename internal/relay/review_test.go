@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/envelope"
+	"github.com/sotto-im/sotto/lamport"
 	"github.com/sotto-im/sotto/sesame"
 )
 
@@ -242,5 +244,17 @@ func TestReplacedAcceptsNothing(t *testing.T) {
 		require.Empty(t, w.server.Store.keys("receipt/"))
 		stop()
 		a.Close()
+	})
+}
+
+// R-9.6-6: a server that claims that all is lost is believed, on 32 bits as well;
+// and again in the next epoch.
+func TestGapWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, everyone...)
+		for epoch := range uint32(2) {
+			w.given(bob, &envelope.Gap{MailboxEpoch: epoch + 1, From: 1, To: lamport.Max, Reason: envelope.Trimmed})
+			require.Equal(t, Stats{Gaps: math.MaxInt32, Restarts: int(epoch)}, w.clients[bob].Stats())
+		}
 	})
 }

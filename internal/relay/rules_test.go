@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -334,8 +335,26 @@ func TestAnchorMoves(t *testing.T) {
 			return nil
 		})
 		require.Equal(t, lamport.Position{Epoch: 1, Number: 24}, anchor())
-		require.Zero(t, w.clients[bob].Stats().Contradictions)
+		require.Equal(t, 1, w.clients[bob].Stats().Contradictions, "7 came behind 9")
 	})
+}
+
+// R-9.3-5: the messages of a conversation stand in a mailbox in their order. What
+// comes out of it is shown where the server says, and is counted.
+func TestSequencesAscend(t *testing.T) {
+	for name, v := range map[string]struct {
+		sequences []uint64
+		want      int
+	}{"holes": {[]uint64{2, 5, 9}, 0}, "back": {[]uint64{5, 2, 6}, 1}, "again": {[]uint64{5, 5}, 1}, "all": {[]uint64{9, 5, 2}, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, everyone...)
+			for i, n := range v.sequences {
+				w.given(bob, mail(t, uint64(i+1), n, fmt.Sprint(n)))
+			}
+			require.Len(t, w.screen(bob), len(v.sequences), name)
+			require.Equal(t, Stats{Contradictions: v.want}, w.clients[bob].Stats(), name)
+		})
+	}
 }
 
 // R-9.3-4: a server that sequences a message before one that its sender had

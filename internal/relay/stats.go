@@ -1,6 +1,9 @@
 package relay
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Stats counts what a user does not see on the screen of this client, and an
 // application shows: it is stored with what it counts, in one transaction.
@@ -31,6 +34,10 @@ func (tx *Tx) stored() (s Stats) {
 	return s
 }
 
+// positions is a number of positions as it is counted: a server may claim that
+// 2⁵³ are lost, and an int of 32 bits would be negative then.
+func positions(n uint64) int { return int(min(n, math.MaxInt32)) }
+
 // count stores what the transaction has counted.
 func (tx *Tx) count() {
 	if tx.stats == (Stats{}) {
@@ -39,7 +46,7 @@ func (tx *Tx) count() {
 	sum := tx.stored()
 	var b []byte
 	for i, v := range sum.fields() {
-		b = binary.BigEndian.AppendUint64(b, uint64(*v+*tx.stats.fields()[i]))
+		b = binary.BigEndian.AppendUint64(b, min(uint64(*v)+uint64(*tx.stats.fields()[i]), math.MaxInt32))
 	}
 	tx.Put("stats", b)
 }
