@@ -8,10 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sotto-im/sotto/internal/hostile"
 	"github.com/sotto-im/sotto/internal/simulate"
 )
 
 const simulateUsage = `usage: sotto simulate [--seed N] [--runs N] [--ops N] [--break RULE]
+       sotto simulate --hostile [--seed N] [--runs N] [--break DEFECT]
 
 Three to five devices write to each other, each with a database that two
 processes use at once. Any step of a transaction may fail, done or not, or be
@@ -57,16 +59,28 @@ func simulateRuns(args []string, stdout, stderr io.Writer) int {
 	ops := flags.Int("ops", simulate.DefaultOps, fmt.Sprintf("operations of a run before the faults stop, 1 to %d", simulate.MaxOps))
 	broken := flags.String("break", "", "break a rule")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "runs at a time, 1 to 256")
+	enemy := flags.Bool("hostile", false, "a server that attacks the devices")
 	usage := simulateUsage
 	for _, r := range simulate.Rules {
 		usage += fmt.Sprintf("  %-21s %s\n", r.Rule, r.Does)
 	}
+	usage += hostileUsage()
 	valid := func() bool {
 		return *runs >= 1 && *runs <= 10_000_000 && *ops >= 1 && *ops <= simulate.MaxOps &&
-			*workers >= 1 && *workers <= 256 && simulate.Rule(*broken).Known()
+			*workers >= 1 && *workers <= 256 &&
+			(*enemy && hostile.Defect(*broken).Known() || !*enemy && simulate.Rule(*broken).Known())
 	}
 	if code, done := parseFlags(flags, args, usage, stdout, stderr, valid); done {
 		return code
+	}
+	if *enemy {
+		n := defaultHostile
+		flags.Visit(func(f *flag.Flag) {
+			if f.Name == "runs" {
+				n = *runs
+			}
+		})
+		return hostileRuns(hostile.Config{Seed: *seed, Break: hostile.Defect(*broken)}, n, *workers, stdout, stderr)
 	}
 	c := simulate.Config{Seed: *seed, Ops: *ops, Break: simulate.Rule(*broken)}
 	if *runs == 1 {

@@ -42,6 +42,27 @@ func TestSimulate(t *testing.T) {
 	require.Contains(t, out, "\nthe faults stop\n")
 }
 
+func TestSimulateHostile(t *testing.T) {
+	code, out, errs := runSimulate("--hostile", "--runs", "2", "--seed", "3", "--workers", "2")
+	require.Equal(t, exitOK, code, out)
+	require.Empty(t, errs)
+	require.Regexp(t, `(?m)^replay +2 +0 +0 +2 +0 +$`, out)
+	require.Regexp(t, `(?m)^bad signature +2 +2 +0 +0 +0 +ErrAuthentication 2$`, out)
+	require.Regexp(t, `(?m)^summary: runs=2 .* silent=0 violations=0 seed=3$`, out)
+
+	code, out, errs = runSimulate("--hostile", "--break", "ignore-gaps", "--runs", "1")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "changed what a user sees")
+	require.Regexp(t, `(?m)^seed 1: a gap that is none: `, out)
+	require.Contains(t, out, "VIOLATION: ")
+
+	for _, args := range [][]string{{"--hostile", "--break", "acknowledge-first"}, {"--break", "ignore-gaps"}, {"--hostile", "--runs", "0"}} {
+		code, _, errs := runSimulate(args...)
+		require.Equal(t, exitUsage, code, args)
+		require.Contains(t, errs, "--hostile")
+	}
+}
+
 func TestSimulateUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--runs", "0"}, {"--runs", "10000001"}, {"--ops", "0"}, {"--ops", "401"}, {"--workers", "0"},

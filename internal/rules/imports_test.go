@@ -54,13 +54,13 @@ func list(t *testing.T) map[string]pkg {
 }
 
 // core reports whether a package is part of the library: no command, no test
-// program, no helper of tests, not the reference server, the demo, the simulation, the
+// program, no helper of tests, not the reference server, the demo, the simulations, the
 // runner of the vectors.
 func core(name string) bool {
 	return !strings.HasPrefix(name, "cmd/") && !strings.HasPrefix(name, "testvectors") &&
 		!strings.HasPrefix(name, "fuzz") && !strings.HasSuffix(name, "test") &&
 		name != "internal/rules" && name != "internal/relay" && name != "internal/demo" && name != "internal/simulate" &&
-		name != "internal/verify" && name != "internal/consttime"
+		name != "internal/hostile" && name != "internal/verify" && name != "internal/consttime"
 }
 
 // H08 and the import rules: no weak randomness, no I/O, no clock, no cgo, no
