@@ -176,3 +176,24 @@ func BenchmarkFloorRespond(b *testing.B) {
 		}
 	})
 }
+
+// The keys of a batch share one inversion.
+func BenchmarkGeneratePreKeys100(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := GeneratePreKeys(1, 100); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFloorGeneratePreKeys100(b *testing.B) {
+	b.ReportAllocs()
+	var keys [100]curve.PrivateKey
+	for b.Loop() {
+		for i := range keys {
+			keys[i] = curve.GenerateKey()
+		}
+		curve.PublicKeys(keys[:])
+	}
+}

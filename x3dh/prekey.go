@@ -50,12 +50,17 @@ func GeneratePreKeys(first uint32, n int) ([]*PreKey, error) {
 	if first == 0 || n < 0 || int64(first)+int64(n)-1 > MaxPreKeyID {
 		return nil, ErrPreKeyID
 	}
+	private := make([]curve.PrivateKey, n)
+	for i := range private {
+		private[i] = curve.GenerateKey()
+	}
+	public := curve.PublicKeys(private)
 	keys := make([]*PreKey, n)
 	for i := range keys {
-		k := generate(first + uint32(i))
 		keys[i] = new(PreKey)
-		keys[i].box.Store(&k)
+		keys[i].box.Store(&preKey{first + uint32(i), private[i], public[i]})
 	}
+	clear(private)
 	return keys, nil
 }
 

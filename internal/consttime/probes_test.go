@@ -85,6 +85,10 @@ func probePublicKey(t *testing.T) {
 	p := key(t).Public()
 	public(p[:])
 	require.True(t, p.Valid())
+	for _, p := range curve.PublicKeys([]curve.PrivateKey{*key(t), *key(t)}) {
+		public(p[:])
+		require.True(t, p.Valid())
+	}
 }
 
 //go:noinline

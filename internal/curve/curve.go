@@ -12,6 +12,7 @@ import (
 	"errors"
 
 	"filippo.io/edwards25519"
+	"filippo.io/edwards25519/field"
 )
 
 // Sizes in bytes.
@@ -72,6 +73,33 @@ func (k *PrivateKey) Public() PublicKey {
 	var p edwards25519.Point
 	p.ScalarBaseMult(k.scalar())
 	return PublicKey(p.BytesMontgomery())
+}
+
+// PublicKeys returns the public keys of many private keys. They share the one
+// inversion that the map to Montgomery's form takes (Montgomery's trick), which is
+// a sixth of the time of a key.
+func PublicKeys(keys []PrivateKey) []PublicKey {
+	// u = (Z + Y)/(Z − Y). before[i] is the product of the denominators before i.
+	numerators, denominators := make([]field.Element, len(keys)), make([]field.Element, len(keys))
+	before := make([]field.Element, len(keys))
+	product := new(field.Element).One()
+	for i := range keys {
+		var p edwards25519.Point
+		_, y, z, _ := p.ScalarBaseMult(keys[i].scalar()).ExtendedCoordinates()
+		numerators[i].Add(z, y)
+		denominators[i].Subtract(z, y) // not 0: no clamped scalar is a multiple of L
+		before[i] = *product
+		product.Multiply(product, &denominators[i])
+	}
+	inverse := product.Invert(product) // of all denominators up to i
+	public := make([]PublicKey, len(keys))
+	for i := len(keys) - 1; i >= 0; i-- {
+		var u field.Element
+		u.Multiply(&numerators[i], u.Multiply(inverse, &before[i]))
+		public[i] = PublicKey(u.Bytes())
+		inverse.Multiply(inverse, &denominators[i])
+	}
+	return public
 }
 
 // ParsePublicKey reads the 33-byte encoding 05 || u (SPEC.md §3.2).

@@ -144,6 +144,20 @@ func badKeys(t testing.TB, flag string, n int) (bad [][]byte) {
 	return bad
 }
 
+// Many keys together have the public keys that they have one by one.
+func TestPublicKeys(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 3, 100} {
+		keys, want := make([]PrivateKey, n), make([]PublicKey, n)
+		for i := range keys {
+			keys[i] = GenerateKey()
+			want[i] = keys[i].Public()
+		}
+		require.Equal(t, want, PublicKeys(keys))
+	}
+	same := GenerateKey()
+	require.Equal(t, []PublicKey{same.Public(), same.Public()}, PublicKeys([]PrivateKey{same, same}))
+}
+
 // R-3.2-1, R-3.2-2, R-3.3-1. The other slots that hold a key are tested in x3dh and
 // ratchet; all go through ParsePublicKey.
 func TestDHRejectsAllLowOrderPoints(t *testing.T) {
