@@ -1,0 +1,2 @@
+// Package slow is what the guard is tested on.
+package slow
