@@ -100,7 +100,7 @@ func ExpandGroupSeed(seed *[32]byte) (k GroupMessageKeys) {
 // byte to the end of the protobuf (SPEC.md §5.4).
 func MessageMAC(key *[32]byte, sender, receiver *[33]byte, message []byte) [32]byte {
 	var pad [blockSize]byte
-	xorPad(&pad, key, 0x36)
+	xorPad(&pad, key, &ipad)
 	h := sha256.New()
 	h.Write(pad[:])
 	h.Write(sender[:])
@@ -135,7 +135,7 @@ func HMAC(key *[32]byte, a []byte, b string, c []byte) [32]byte {
 		panic("kdf: input too long") // the caller's bug: its end would be left out
 	}
 	var in [blockSize + maxInput]byte
-	xorPad((*[blockSize]byte)(in[:]), key, 0x36)
+	xorPad((*[blockSize]byte)(in[:]), key, &ipad)
 	n := blockSize
 	n += copy(in[n:], a)
 	n += copy(in[n:], b)
@@ -146,15 +146,22 @@ func HMAC(key *[32]byte, a []byte, b string, c []byte) [32]byte {
 
 func outer(key, inner *[32]byte) [32]byte {
 	var out [blockSize + 32]byte
-	xorPad((*[blockSize]byte)(out[:]), key, 0x5c)
+	xorPad((*[blockSize]byte)(out[:]), key, &opad)
 	copy(out[blockSize:], inner[:])
 	return sha256.Sum256(out[:])
 }
 
-// xorPad sets pad to key, filled up with zeros, xor b.
-func xorPad(pad *[blockSize]byte, key *[32]byte, b byte) {
+// xorPad sets pad to key, filled up with zeros, xor fill.
+func xorPad(pad *[blockSize]byte, key *[32]byte, fill *[blockSize]byte) {
+	*pad = *fill
+	subtle.XORBytes(pad[:32], pad[:32], key[:])
+}
+
+var ipad, opad = repeat(0x36), repeat(0x5c)
+
+func repeat(b byte) (pad [blockSize]byte) {
 	for i := range pad {
 		pad[i] = b
 	}
-	subtle.XORBytes(pad[:32], pad[:32], key[:])
+	return pad
 }
