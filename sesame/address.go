@@ -24,8 +24,11 @@ func (a Address) valid() bool {
 
 // key is the address as part of a row key: no user name can make it run into
 // what follows.
-func (a Address) key() string {
-	return hex.EncodeToString([]byte(a.User)) + "." + strconv.FormatUint(uint64(a.Device), 10)
+func (a Address) key() string { return string(a.appendKey(nil)) }
+
+func (a Address) appendKey(b []byte) []byte {
+	b = append(hex.AppendEncode(b, []byte(a.User)), '.')
+	return strconv.AppendUint(b, uint64(a.Device), 10)
 }
 
 // userPrefix is what the keys of all devices of a user begin with.

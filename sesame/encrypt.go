@@ -42,7 +42,7 @@ type Message struct {
 // An error is the transaction's, and means: roll back. What keeps a single
 // device from getting the message is in [Message].Err.
 func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, error) {
-	var messages []Message
+	messages := make([]Message, 0, len(to))
 	done := make(map[Address]bool, len(to))
 	for _, a := range to {
 		if done[a] {

@@ -195,7 +195,7 @@ func (d *Device) encryptFor(tx Tx, out *GroupMessage, r *groupRecord, g Group, m
 // memberName names the device, this installation of it and its identity key
 // (R-11.6-2).
 func (o *outbound) memberName() senderkey.Member {
-	b := append([]byte("sotto group member"), 0)
+	b := append(make([]byte, 0, 128), "sotto group member\x00"...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(o.To.User)))
 	b = append(b, o.To.User...)
 	b = binary.BigEndian.AppendUint32(b, o.To.Device)

@@ -28,7 +28,7 @@ const (
 
 func rowPreKey(id uint32) string { return fmt.Sprintf("%s%08x", rowsPreKey, id) }
 func rowSigned(id uint32) string { return fmt.Sprintf("%s%08x", rowsSigned, id) }
-func rowPeer(a Address) string   { return rowsPeer + a.key() }
+func rowPeer(a Address) string   { return string(a.appendKey(append(newKey(), rowsPeer...))) }
 func rowRetry(a Address) string  { return rowsRetry + a.key() }
 func rowSent(t uint64) string    { return fmt.Sprintf("%s%016x", rowsSent, t) }
 
@@ -41,8 +41,13 @@ func rowReceiver(a Address, group string, identity x3dh.PublicKey) string {
 
 func rowChain(a Address, tie string) string { return rowsChain + a.key() + "/" + tie }
 
+// newKey is where the keys are put together that every message needs: unless the
+// user name is a long one, only the string is allocated.
+func newKey() []byte { return make([]byte, 0, 192) }
+
 func rowSession(a Address, base x3dh.PublicKey) string {
-	return rowsSession + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:])
+	b := append(a.appendKey(append(newKey(), rowsSession...)), '/')
+	return string(hex.AppendEncode(b, base.Bytes()[1:]))
 }
 
 func rowSkipped(a Address, base, ratchetKey x3dh.PublicKey) string {
