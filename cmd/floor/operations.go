@@ -42,4 +42,15 @@ var operations = []operation{
 	{"sesame", "DeviceDecrypt/stored=2000", 2, 3.20},
 }
 
-var curves = []curve{}
+var curves = []curve{
+	{"sesame", "ScaleEncryptStored", "encrypt, n stored keys", 0},
+	{"sesame", "ScaleDecryptStored", "decrypt the next message, n stored keys", 0},
+	{"sesame", "ScaleDecryptSwapped", "decrypt two swapped messages, n stored keys in their chain", 1},
+	{"sesame", "ScaleChains", "decrypt, n receiving chains", 1},
+	{"sesame", "ScaleArchived", "decrypt, n archived sessions", 1},
+	{"sesame", "ScaleForgedArchived", "refuse a forgery, n archived sessions", 1},
+	{"sesame", "ScaleDevices", "one plaintext for n devices", 1},
+	{"sesame", "ScaleGroup", "message to a group of n devices", 1},
+	{"internal/relay", "ScaleConversations", "server: accept, n conversations", 0},
+	{"internal/relay", "ScalePending", "server: enqueue, page of 64, acknowledge; n pending", 0},
+}
