@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +33,16 @@ func TestGuard(t *testing.T) {
 	require.ErrorContains(t, guard(&out, []operation{noFloor}, 5), "NoFloor")
 	require.ErrorContains(t, guard(&out, []operation{{pkg: slowPackage, name: "Gone", limit: 1}}, 5), "Gone")
 	require.Error(t, guard(&out, []operation{{pkg: "cmd/floor/testdata/gone", name: "Fast"}}, 4))
+}
+
+// Every row of the tables is there, or an error is.
+func TestTable(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, table(&out, []operation{fast}, []operation{noFloor}, 1))
+	require.Contains(t, out.String(), "| slow `Fast` | ")
+	require.Contains(t, out.String(), "| slow `NoFloor` | ")
+	require.Error(t, table(&out, []operation{noFloor}, nil, 1))
+	require.Error(t, table(&out, nil, []operation{{pkg: slowPackage, name: "Gone"}}, 1))
 }
 
 func TestGrowth(t *testing.T) {
@@ -75,6 +89,33 @@ func TestExponent(t *testing.T) {
 	// Under a constant share the end of the curve tells.
 	require.InDelta(t, 2, exponent(at(func(n float64) float64 { return 1000 + n*n })), 0.1)
 }
+
+// No benchmark that has a floor escapes the guard, and no limit is below its goal.
+func TestAllFloorsAreGuarded(t *testing.T) {
+	guarded := map[string]bool{}
+	for _, o := range operations {
+		top, _, _ := strings.Cut(o.name, "/")
+		guarded[o.pkg+" "+top] = true
+		require.GreaterOrEqual(t, o.limit, o.goal, o.name)
+	}
+	for _, pkg := range packages(operations) {
+		files, err := filepath.Glob("../../" + pkg + "/*_test.go")
+		require.NoError(t, err)
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range floors.FindAllStringSubmatch(string(b), -1) {
+				require.True(t, guarded[pkg+" "+m[1]], "%s %s", pkg, m[1])
+				delete(guarded, pkg+" "+m[1])
+			}
+		}
+	}
+	for left := range guarded { // those measure their floors themselves
+		require.Contains(t, left, "sesame Device")
+	}
+}
+
+var floors = regexp.MustCompile(`(?m)^func BenchmarkFloor(\w+)\(`)
 
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"-check", "-scale"}, {"x"}, {"-rounds", "-1"}, {"-no"}} {

@@ -3,7 +3,7 @@
 // that any implementation needs for X, called bare. Or it measures its floor
 // itself, and reports the metric "x/bare". The figure is the ratio of the two.
 //
-//	go run ./cmd/floor          the table of operations in BENCHMARKS.md
+//	go run ./cmd/floor          the tables of operations in BENCHMARKS.md
 //	go run ./cmd/floor -scale   how costs grow: the other tables there
 //	go run ./cmd/floor -check   the regression guard: fails if a ratio is over its limit
 //
@@ -51,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case *scale:
 		err = growth(stdout, curves, atMost(4))
 	default:
-		err = table(stdout, operations, atMost(8))
+		err = table(stdout, operations, rates, atMost(8))
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "floor:", err)

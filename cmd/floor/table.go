@@ -3,18 +3,20 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 )
 
-// table prints all operations with their floors, in Markdown.
-func table(w io.Writer, ops []operation, rounds int) error {
-	b, err := build(packages(ops))
+// table prints all operations with their floors, and those without, in Markdown.
+func table(w io.Writer, ops, rates []operation, rounds int) error {
+	all := slices.Concat(ops, rates)
+	b, err := build(packages(all))
 	if err != nil {
 		return err
 	}
 	defer b.remove()
 	s := samples{}
 	for range rounds {
-		if err := b.measure(s, ops); err != nil {
+		if err := b.measure(s, all); err != nil {
 			return err
 		}
 	}
@@ -36,6 +38,18 @@ func table(w io.Writer, ops []operation, rounds int) error {
 			goal = fmt.Sprintf("%.2f", o.goal)
 		}
 		fmt.Fprintf(w, "| %s `%s` | %s | %s | %.2f | %s | %s | %s |\n", o.base(), o.name, ns(own.ns), ns(s.floor(o)), r, goal, allocs, bytes)
+	}
+	fmt.Fprint(w, "\n| operation | time | goal | allocations | bytes |\n|---|---:|---:|---:|---:|\n")
+	for _, o := range rates {
+		own := s[o.base()+" "+o.name]
+		if own.ns == 0 {
+			return fmt.Errorf("%s %s was not measured", o.pkg, o.name)
+		}
+		goal := "–"
+		if o.goal > 0 {
+			goal = ns(o.goal)
+		}
+		fmt.Fprintf(w, "| %s `%s` | %s | %s | %v | %v |\n", o.base(), o.name, ns(own.ns), goal, own.allocs, own.bytes)
 	}
 	return nil
 }
