@@ -12,7 +12,10 @@ import (
 )
 
 // binaries are the compiled tests of packages.
-type binaries struct{ dir string }
+type binaries struct {
+	dir string
+	env []string // of their processes, besides ours
+}
 
 // build compiles the tests of packages, which are named by their directories.
 func build(pkgs []string) (b binaries, err error) {
@@ -50,7 +53,7 @@ const (
 func (b binaries) run(s samples, pkg, match string) error {
 	cmd := exec.Command(b.file(pkg), "-test.run=^$", "-test.bench="+match,
 		"-test.benchtime="+runTime, "-test.count="+runCount, "-test.cpu=1", "-test.benchmem")
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), b.env...)
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("benchmarks of %s: %w\n%s", pkg, err, out)

@@ -28,10 +28,10 @@ func table(w io.Writer, ops, rates []operation, rounds int) error {
 			return err
 		}
 		own, floor := s[o.base()+" "+o.name], s[o.base()+" Floor"+o.name]
-		allocs, bytes := fmt.Sprint(own.allocs), fmt.Sprint(own.bytes)
+		allocs, bytes := fmt.Sprint(own.allocs), fmt.Sprintf("%.0f", own.bytes)
 		if own.bare == 0 {
 			allocs += fmt.Sprintf(" (floor %v)", floor.allocs)
-			bytes += fmt.Sprintf(" (%v)", floor.bytes)
+			bytes += fmt.Sprintf(" (%.0f)", floor.bytes)
 		}
 		goal := "–"
 		if o.goal > 0 {
@@ -49,7 +49,7 @@ func table(w io.Writer, ops, rates []operation, rounds int) error {
 		if o.goal > 0 {
 			goal = ns(o.goal)
 		}
-		fmt.Fprintf(w, "| %s `%s` | %s | %s | %v | %v |\n", o.base(), o.name, ns(own.ns), goal, own.allocs, own.bytes)
+		fmt.Fprintf(w, "| %s `%s` | %s | %s | %v | %.0f |\n", o.base(), o.name, ns(own.ns), goal, own.allocs, own.bytes)
 	}
 	return nil
 }
