@@ -12,10 +12,16 @@ import (
 func runSimulate(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(append([]string{"simulate"}, args...), &out, &errs)
-	return code, out.String(), errs.String()
+	return code, out.String(), progress.ReplaceAllString(errs.String(), "")
 }
 
+// progress is told every ten seconds, so on a busy machine.
+var progress = regexp.MustCompile(`(?m)^\d+ of \d+ runs, .*\n`)
+
 func TestSimulate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	code, out, errs := runSimulate("--runs", "130", "--ops", "5", "--seed", "3", "--workers", "3")
 	require.Equal(t, exitOK, code)
 	require.Empty(t, errs)
@@ -43,6 +49,9 @@ func TestSimulate(t *testing.T) {
 }
 
 func TestSimulateHostile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	code, out, errs := runSimulate("--hostile", "--runs", "2", "--seed", "3", "--workers", "2")
 	require.Equal(t, exitOK, code, out)
 	require.Empty(t, errs)

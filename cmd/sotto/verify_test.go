@@ -22,6 +22,9 @@ func runVerify(args ...string) (code int, stdout, stderr string) {
 }
 
 func TestVerify(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	code, out, errs := runVerify()
 	require.Equal(t, exitOK, code)
 	require.Empty(t, errs)

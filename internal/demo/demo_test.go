@@ -54,6 +54,9 @@ const wantSummary = "summary: sent=23 gone=1 submits=33 resubmitted=10 as_before
 // Every seed tells a conversation in which nothing is lost, and together they
 // show all that a network and an operating system can do.
 func TestSeeds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	const seeds = 60
 	var total counts
 	bobOffline, back, committed := 0, 0, 0
@@ -102,6 +105,9 @@ func TestAccountIsBounded(t *testing.T) {
 }
 
 func TestFewMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	for n := range 12 {
 		for seed := range uint64(6) {
 			_, out := play(t, seed, n+1)

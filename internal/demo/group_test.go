@@ -62,6 +62,9 @@ const wantTable = `Who can read what:  g1  g2  g3  g4  g5  g6  g7  g8  g9 g10 g1
 // Whatever the network does, the same people read the same messages, and nobody
 // else does.
 func TestGroupSeeds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	const seeds = 40
 	var n groupCounts
 	var all counts

@@ -46,6 +46,9 @@ func TestHostileServer(t *testing.T) {
 
 // An oracle that cannot fail shows nothing: each defect of a device is found.
 func TestDefectsAreFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	const most = 12
 	require.False(t, Defect("no-such-defect").Known())
 	require.True(t, Sound.Known())

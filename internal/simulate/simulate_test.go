@@ -56,6 +56,9 @@ func TestRuns(t *testing.T) {
 // roll back, one, by chance. What failed is not tried again before the faults
 // stop.
 func TestFaultAtEveryStep(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	steps, commit := 0, false
 	for at := 0; at <= steps; at++ {
 		first := txtest.NotApplied + txtest.Fault(rand.IntN(4))
@@ -131,6 +134,9 @@ func TestSeedIsRun(t *testing.T) {
 // An oracle that cannot fail shows nothing: each rule that is broken is found,
 // as what it is.
 func TestBrokenRulesAreFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	const most = 500
 	require.False(t, Rule("no-such-rule").Known())
 	require.True(t, None.Known())
