@@ -5,7 +5,7 @@ from refused import Refused
 from wire import BYTES, UINT32, UINT64
 from xeddsa import good_key
 
-MALFORMED = "sesame.ErrUndecryptable"
+MALFORMED = "sesame.ErrRetryRefused"
 
 
 def write_request(ratchet_key, timestamp, device):
