@@ -15,7 +15,7 @@ func runDemo(args []string, stdout, stderr io.Writer) int {
 	flags.Uint64Var(&o.Seed, "seed", 1, "what the network does, who writes when, and who is killed")
 	flags.IntVar(&o.Messages, "messages", 24, "how many messages are written in the conversation, 1 to 10000")
 	usage := "usage: sotto demo [--seed N] [--messages N]\n\n" + demo.Story
-	valid := func() bool { return o.Messages >= 1 && o.Messages <= demo.MaxMessages }
+	valid := func() bool { return flags.NArg() == 0 && o.Messages >= 1 && o.Messages <= demo.MaxMessages }
 	if code, done := parseFlags(flags, args, usage, stdout, stderr, valid); done {
 		return code
 	}

@@ -6,9 +6,9 @@ import (
 	"io"
 )
 
-// parseFlags parses the arguments of a command that takes flags only, and says what
-// it is for when it is asked to, on stdout, or used wrongly, on stderr. valid says whether the
-// values make sense. If done, the command ends with the code.
+// parseFlags parses the arguments of a command, and says what it is for when it
+// is asked to, on stdout, or used wrongly, on stderr. valid says whether flags and
+// the arguments behind them make sense. If done, the command ends with the code.
 func parseFlags(flags *flag.FlagSet, args []string, usage string, stdout, stderr io.Writer, valid func() bool) (code int, done bool) {
 	flags.SetOutput(stderr)
 	help := false
@@ -26,7 +26,7 @@ func parseFlags(flags *flag.FlagSet, args []string, usage string, stdout, stderr
 		flags.Usage()
 		return exitOK, true
 	}
-	if flags.NArg() > 0 || !valid() {
+	if !valid() {
 		flags.Usage()
 		return exitUsage, true
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/sotto-im/sotto/internal/inspect"
 )
 
-const inspectUsage = `usage: sotto inspect [--as KIND] [--family FAMILY] [--session FILE]... [--json] [INPUT]
+const inspectAbout = `usage: sotto inspect [--as KIND] [--family FAMILY] [--session FILE]... [--json] [INPUT]
 
 Says what bytes are: each field with its offset, what is authenticated, what is
 wrong and at which byte. INPUT is a file, or hexadecimal or base64; without it,
@@ -41,45 +41,33 @@ examples:
 
 Exit codes: 0 well formed, and it would decrypt; 1 malformed, or it would not
 decrypt; 2 the command was used wrongly.
-
-flags:
 `
+
+func inspectUsage() string {
+	var b strings.Builder
+	b.WriteString(inspectAbout)
+	for _, k := range inspect.Kinds() {
+		fmt.Fprintf(&b, "  %-18s %s, SPEC.md §%s\n", k[0], k[1], k[2])
+	}
+	b.WriteString(inspectExamples)
+	return b.String()
+}
 
 // runInspect runs "sotto inspect".
 func runInspect(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("sotto inspect", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	var o inspect.Options
 	var files []string
 	flags.StringVar(&o.Kind, "as", "", "what it is; guessed if absent")
 	flags.StringVar(&o.Family, "family", "", "signal or whatsapp; both if absent")
 	flags.Func("session", "a record of the receiver", func(s string) error { files = append(files, s); return nil })
 	asJSON := flags.Bool("json", false, "write JSON")
-	help := false
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), inspectUsage)
-		for _, k := range inspect.Kinds() {
-			fmt.Fprintf(flags.Output(), "  %-18s %s, SPEC.md §%s\n", k[0], k[1], k[2])
-		}
-		fmt.Fprint(flags.Output(), inspectExamples)
-		flags.PrintDefaults()
-	}
-	flags.BoolFunc("h", "print this", func(string) error { help = true; return nil })
-	flags.BoolFunc("help", "print this", func(string) error { help = true; return nil })
-	if err := flags.Parse(args); err != nil {
-		return exitUsage
-	}
-	if help {
-		flags.SetOutput(stdout)
-		flags.Usage()
-		return exitOK
+	valid := func() bool { return flags.NArg() <= 1 }
+	if code, done := parseFlags(flags, args, inspectUsage(), stdout, stderr, valid); done {
+		return code
 	}
 	wrong := func(err error) int {
 		fmt.Fprintln(stderr, "sotto inspect:", err)
-		return exitUsage
-	}
-	if flags.NArg() > 1 {
-		flags.Usage()
 		return exitUsage
 	}
 	b, as, err := readInput(flags.Arg(0), stdin)

@@ -66,7 +66,7 @@ func simulateRuns(args []string, stdout, stderr io.Writer) int {
 	}
 	usage += hostileUsage()
 	valid := func() bool {
-		return *runs >= 1 && *runs <= 10_000_000 && *ops >= 1 && *ops <= simulate.MaxOps &&
+		return flags.NArg() == 0 && *runs >= 1 && *runs <= 10_000_000 && *ops >= 1 && *ops <= simulate.MaxOps &&
 			*workers >= 1 && *workers <= 256 &&
 			(*enemy && hostile.Defect(*broken).Known() || !*enemy && simulate.Rule(*broken).Known())
 	}

@@ -33,7 +33,7 @@ func verifyVectors(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("sotto verify", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print the report as JSON")
 	dir := flags.String("dir", "", "run the vector files of this `directory`")
-	if code, done := parseFlags(flags, args, verifyUsage, stdout, stderr, func() bool { return true }); done {
+	if code, done := parseFlags(flags, args, verifyUsage, stdout, stderr, func() bool { return flags.NArg() == 0 }); done {
 		return code
 	}
 	vectors := testvectors.Vectors()
