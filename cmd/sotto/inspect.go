@@ -40,7 +40,7 @@ examples:
   sotto inspect --as window --json window.row
 
 Exit codes: 0 well formed, and it would decrypt; 1 malformed, or it would not
-decrypt; 2 the command was used wrongly.
+decrypt, or the records given are too few to say; 2 the command was used wrongly.
 `
 
 func inspectUsage() string {
@@ -73,6 +73,10 @@ func runInspect(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	b, as, err := readInput(flags.Arg(0), stdin)
 	if err != nil {
 		return wrong(err)
+	}
+	if len(b) == 0 && o.Kind == "" {
+		// Some records are, when nothing is in them; what fetched it failed more likely.
+		return wrong(errors.New("the input is empty; name the kind with --as if it should be"))
 	}
 	r, err := inspect.Inspect(b, o)
 	if err != nil {

@@ -75,7 +75,16 @@ func TestInspect(t *testing.T) {
 		require.Empty(t, out)
 		require.NotEmpty(t, errs)
 	}
-	code, out, errs := runInspectWith("", "-h")
+	// Nothing is a record of nothing only if it is said to be.
+	code, out, errs := runInspectWith("")
+	require.Equal(t, exitUsage, code)
+	require.Empty(t, out)
+	require.Contains(t, errs, "the input is empty")
+	code, out, _ = runInspectWith("", "--as", "record")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out, "RecordStructure, 0 bytes")
+
+	code, out, errs = runInspectWith("", "-h")
 	require.Equal(t, exitOK, code)
 	require.Empty(t, errs)
 	for _, k := range inspect.Kinds() {

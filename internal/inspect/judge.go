@@ -378,6 +378,7 @@ func (rs *records) judgeInitial(b []byte) *Verdict {
 		v.Details = append(v.Details, fmt.Sprintf("none of the %d sessions given has its base key", len(rs.sessions)))
 	}
 	if len(rs.identity) == 0 || len(rs.signed) == 0 {
+		v.Unknown = true
 		v.Reason += ": whether it decrypts cannot be said without the records of the identity key and of these prekeys (--session)"
 		return v
 	}

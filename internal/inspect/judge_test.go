@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,6 +86,7 @@ func judgeAs(t *testing.T, o Options, message []byte, records ...[]byte) *Verdic
 func says(t *testing.T, v *Verdict, decrypts bool, what string) {
 	t.Helper()
 	require.Equal(t, decrypts, v.Decrypts, v.Reason)
+	require.Equal(t, strings.Contains(v.Reason, "cannot be said"), v.Unknown, v.Reason)
 	require.Contains(t, v.Reason, what)
 }
 

@@ -50,9 +50,11 @@ type Problem struct {
 	Rule   string `json:"rule,omitempty"` // the requirement of SPEC.md
 }
 
-// A Verdict says whether a message would decrypt, and why.
+// A Verdict says whether a message would decrypt, and why. Unknown: the records
+// that were given are too few to say.
 type Verdict struct {
 	Decrypts bool     `json:"decrypts"`
+	Unknown  bool     `json:"unknown,omitempty"`
 	Reason   string   `json:"reason"`
 	Details  []string `json:"details,omitempty"` // of each session or chain that was tried
 }

@@ -67,9 +67,12 @@ func (r *Report) Text(w io.Writer) error {
 		paragraph(&b, "valid", "well formed; that says nothing about who wrote it")
 	}
 	if v := r.Verdict; v != nil {
-		title := "decrypts"
-		if !v.Decrypts {
-			title = "does not decrypt"
+		title := "does not decrypt"
+		switch {
+		case v.Decrypts:
+			title = "decrypts"
+		case v.Unknown:
+			title = "unknown"
 		}
 		b.WriteByte('\n')
 		paragraph(&b, title, v.Reason)
