@@ -126,3 +126,22 @@ func TestStoredNumbers(t *testing.T) {
 		require.Equal(t, valid, r.Valid)
 	}
 }
+
+// Of an input that no decoder takes the kind is guessed from the fields that were
+// read, and not from the one decoder that looks at the size first.
+func TestGuessesOfWhatIsDamaged(t *testing.T) {
+	for _, s := range samples(t) {
+		if s.kind != "message" && s.kind != "prekey-message" {
+			continue
+		}
+		for n := 50; n < len(s.b); n++ {
+			r, err := Inspect(s.b[:n], Options{})
+			require.NoError(t, err)
+			require.True(t, r.Kind != "group-message" && r.Kind != "distribution", "%d bytes of %s, read as %s", n, s.kind, r.Kind)
+		}
+	}
+	r, err := Inspect([]byte(strings.Repeat("9", 30)+strings.Repeat("1", 30)), Options{})
+	require.NoError(t, err)
+	require.Equal(t, "safety-number", r.Kind)
+	require.Equal(t, 30, r.Problems[0].Offset)
+}

@@ -278,16 +278,16 @@ func (k *kind) inspect(b []byte) *Report {
 const disagree = "the library and this command do not agree about this input: please report it"
 
 // better reports whether r is the more likely reading: a valid one; of those one
-// that knows more of the fields; of the others one that goes further before it
-// fails.
+// that knows more of the fields; of the others one that knows any, and then one
+// that goes further before it fails.
 func (r *Report) better(than *Report) bool {
 	switch {
 	case r.Valid != than.Valid:
 		return r.Valid
-	case !r.Valid:
-		return r.Problems[0].Offset > than.Problems[0].Offset
 	case (r.walk.known == 0) != (than.walk.known == 0):
 		return r.walk.known > 0
+	case !r.Valid:
+		return r.Problems[0].Offset > than.Problems[0].Offset
 	}
 	return r.walk.unknown < than.walk.unknown
 }

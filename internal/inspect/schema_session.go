@@ -372,6 +372,7 @@ func (w *walker) digits() {
 	first, second := string(w.b[:30]), string(w.b[30:])
 	w.raw(0, 30, "first side", groups(first), "the smaller of the two: it does not say whose")
 	w.raw(30, 60, "second side", groups(second), "")
+	w.known += 2
 	if first > second {
 		w.problem(30, "R-7.1-1", "the smaller side stands first in every safety number")
 	}
