@@ -10,6 +10,7 @@ package testvectors
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"encoding/json"
@@ -20,11 +21,11 @@ import (
 
 //go:generate go run ./translate
 
-//go:embed vectors/*.json vectors/SHA256SUMS schemas/*.json recorded/*.json
+//go:embed vectors/*.json vectors/*SUMS schemas/*.json recorded/*.json
 var files embed.FS
 
 // Vectors is the directory of the vector files, as it is compiled in, with
-// their sums in SHA256SUMS.
+// their sums in SHA256SUMS and those of their tests in CASESUMS.
 func Vectors() fs.FS { return sub("vectors") }
 
 func sub(dir string) fs.FS {
@@ -112,6 +113,13 @@ func (t *Test) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON returns what UnmarshalJSON read.
 func (t *Test) MarshalJSON() ([]byte, error) { return t.raw, nil }
+
+// Sum is the line of the test in CASESUMS: eight digits of the SHA-256 of its text
+// in the file, the file, its tcId.
+func (t *Test) Sum(file string) string {
+	sum := sha256.Sum256(t.raw)
+	return fmt.Sprintf("%x  %s: tcId %d", sum[:4], file, t.ID)
+}
 
 // Decode reads the whole test into v, a pointer to a struct that embeds [Case].
 // A field that v does not have is an error: a check that overlooks half of a

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/sotto-im/sotto/testvectors"
@@ -22,6 +23,10 @@ import (
 // Sums is the name of the file beside the vectors that has their sums, as
 // sha256sum writes and checks them.
 const Sums = "SHA256SUMS"
+
+// CaseSums is the name of the file beside it that has the sum of each test, so that
+// a changed one can be named: lines of [testvectors.Test.Sum].
+const CaseSums = "CASESUMS"
 
 // A Report is what became of a directory of vector files.
 type Report struct {
@@ -39,6 +44,8 @@ type File struct {
 	Declared int       `json:"declared"` // cases
 	Sets     []*Set    `json:"sets"`
 	Failures []Failure `json:"failures"`
+
+	tests []*testvectors.Test
 }
 
 // A Set is the tests of one type from one source in a file.
@@ -93,11 +100,18 @@ func Run(fsys fs.FS) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	cases, err := fs.ReadFile(fsys, CaseSums)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	r := new(Report)
 	for _, name := range names {
 		f := runFile(fsys, name)
 		if want, ok := sums[name]; sums != nil && (!ok || want != f.SHA256) {
 			f.fail(Failure{What: "is not the file that " + Sums + " lists"})
+			if cases != nil {
+				f.failChanged(string(cases))
+			}
 		}
 		delete(sums, name)
 		r.Files = append(r.Files, f)
@@ -142,6 +156,21 @@ func (f *File) fail(x Failure) {
 	f.Failures = append(f.Failures, x)
 }
 
+// failChanged names the tests that are not those of the list. One that failed is
+// named already.
+func (f *File) failChanged(list string) {
+	lines := map[string]bool{}
+	for line := range strings.Lines(list) {
+		lines[strings.TrimSuffix(line, "\n")] = true
+	}
+	for _, t := range f.tests {
+		failed := slices.ContainsFunc(f.Failures, func(x Failure) bool { return x.TcID == t.ID })
+		if !failed && !lines[t.Sum(f.Name)] {
+			f.fail(Failure{TcID: t.ID, What: "is not the case that " + CaseSums + " lists"})
+		}
+	}
+}
+
 func runFile(fsys fs.FS, name string) *File {
 	f := &File{Name: name, Sets: []*Set{}, Failures: []Failure{}}
 	b, err := fs.ReadFile(fsys, name)
@@ -162,6 +191,7 @@ func runFile(fsys fs.FS, name string) *File {
 		s := &Set{Type: g.Type, Source: g.Source.Name, Version: g.Source.Version, Independent: g.Source.Independent}
 		f.Sets = append(f.Sets, s)
 		for _, t := range g.Tests {
+			f.tests = append(f.tests, &t)
 			f.runTest(s, g.Type, &t)
 		}
 		run += s.Cases

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -81,6 +83,8 @@ func file(t *testing.T, name string, oldNew ...string) fstest.MapFS {
 	return fstest.MapFS{name: {Data: []byte(s)}}
 }
 
+func sha256Of(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
+
 // What is wrong with a directory or a file.
 func TestRunRefuses(t *testing.T) {
 	_, err := Run(fstest.MapFS{})
@@ -138,6 +142,28 @@ func TestRunRefuses(t *testing.T) {
 		require.Len(t, r.Failures(), 1)
 		require.Contains(t, r.Failures()[0].String(), test.want)
 	}
+
+	// A digit of what stays refused for the same reason names the case too.
+	const keys = "x25519_public_keys.json"
+	good := file(t, keys)
+	f, err := testvectors.Read(good, keys)
+	require.NoError(t, err)
+	lines := ""
+	for _, g := range f.Groups {
+		for _, x := range g.Tests {
+			lines += x.Sum(keys) + "\n"
+		}
+	}
+	text := string(good[keys].Data)
+	i := strings.LastIndex(text, `"tcId": 27,`)
+	require.Positive(t, i)
+	bad := fstest.MapFS{keys: {Data: []byte(text[:i] + strings.Replace(text[i:], `ff`, `fe`, 1))},
+		Sums: {Data: []byte(sha256Of(good[keys].Data) + "  " + keys + "\n")}, CaseSums: {Data: []byte(lines)}}
+	r, err = Run(bad)
+	require.NoError(t, err)
+	require.Equal(t, r.Cases, r.Passed)
+	require.Len(t, r.Failures(), 2)
+	require.Equal(t, keys+": tcId 27: is not the case that CASESUMS lists", r.Failures()[1].String())
 
 	// A type of a schema without a runner, and a runner that dies.
 	old := runners["HMAC-SHA256"]

@@ -1,6 +1,6 @@
 // Command translate makes those files of testvectors/vectors that say in the
 // common shape what testvectors/recorded says as it was recorded, and the sums of
-// all files there. "go generate ./testvectors" runs it.
+// all files and tests there. "go generate ./testvectors" runs it.
 package main
 
 import (
@@ -36,7 +36,36 @@ func run(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), sums, 0o644)
+	if err := os.WriteFile(filepath.Join(dir, "SHA256SUMS"), sums, 0o644); err != nil {
+		return err
+	}
+	cases, err := caseSums(dir)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "CASESUMS"), cases, 0o644)
+}
+
+// caseSums is a line for each test of the vector files of a directory.
+func caseSums(dir string) ([]byte, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	slices.Sort(names)
+	for _, name := range names {
+		f, err := testvectors.Read(os.DirFS(dir), filepath.Base(name))
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range f.Groups {
+			for _, t := range g.Tests {
+				out = fmt.Appendln(out, t.Sum(filepath.Base(name)))
+			}
+		}
+	}
+	return out, nil
 }
 
 // sums is what sha256sum prints of the vector files of a directory.

@@ -24,6 +24,11 @@ func TestUpToDate(t *testing.T) {
 	got, err := os.ReadFile("../vectors/SHA256SUMS")
 	require.NoError(t, err)
 	require.Equal(t, string(want), string(got))
+	want, err = caseSums("../vectors")
+	require.NoError(t, err)
+	got, err = os.ReadFile("../vectors/CASESUMS")
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
 }
 
 // run writes the same anew.
@@ -32,6 +37,6 @@ func TestRun(t *testing.T) {
 	require.NoError(t, run(dir))
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
-	require.Len(t, names, 7)
+	require.Len(t, names, 8)
 	require.Error(t, run(filepath.Join(dir, "nowhere")))
 }
