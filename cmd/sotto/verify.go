@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -32,13 +33,16 @@ a directory instead, which have to keep to the schemas of testvectors/schemas.
 func verifyVectors(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("sotto verify", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print the report as JSON")
-	dir := flags.String("dir", "", "run the vector files of this `directory`")
+	vectors := testvectors.Vectors()
+	flags.Func("dir", "run the vector files of this `directory`", func(dir string) error {
+		if dir == "" {
+			return errors.New("no directory") // an unset variable, and not a wish for ours
+		}
+		vectors = os.DirFS(dir)
+		return nil
+	})
 	if code, done := parseFlags(flags, args, verifyUsage, stdout, stderr, func() bool { return flags.NArg() == 0 }); done {
 		return code
-	}
-	vectors := testvectors.Vectors()
-	if *dir != "" {
-		vectors = os.DirFS(*dir)
 	}
 	return verifyFiles(vectors, *asJSON, stdout, stderr)
 }

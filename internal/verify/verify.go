@@ -86,9 +86,12 @@ func (r *Report) Failures() (all []Failure) {
 	return all
 }
 
-// Run runs all vector files of a directory. The error says that there are none;
-// everything else is in the report.
+// Run runs all vector files of a directory. The error says that there are none,
+// or no directory; everything else is in the report.
 func Run(fsys fs.FS) (*Report, error) {
+	if _, err := fs.Stat(fsys, "."); err != nil {
+		return nil, err // of which Glob says nothing
+	}
 	names, err := fs.Glob(fsys, "*.json")
 	if err != nil {
 		return nil, err
