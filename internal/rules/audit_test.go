@@ -293,11 +293,16 @@ func panicTable(t *testing.T) string {
 	coreFiles(t, func(p string, fset *token.FileSet, files []*ast.File) {
 		for _, f := range files {
 			for _, d := range f.Decls {
-				fn, ok := d.(*ast.FuncDecl)
-				if !ok {
-					continue
-				}
-				ast.Inspect(fn, func(n ast.Node) bool {
+				name := "" // of the function or, of what is made at the start, the variable
+				ast.Inspect(d, func(n ast.Node) bool {
+					switch n := n.(type) {
+					case *ast.FuncDecl:
+						name = n.Name.Name
+					case *ast.ValueSpec:
+						if _, ok := d.(*ast.GenDecl); ok {
+							name = n.Names[0].Name
+						}
+					}
 					call, ok := n.(*ast.CallExpr)
 					if !ok {
 						return true
@@ -315,7 +320,7 @@ func panicTable(t *testing.T) string {
 						}
 					}
 					require.NotEmpty(t, why, "%s: a panic without a reason on its line", fset.Position(call.Pos()))
-					fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", p, fn.Name.Name, says, why)
+					fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", p, name, says, why)
 					return true
 				})
 			}
