@@ -76,8 +76,8 @@ func TestVerifyDir(t *testing.T) {
 		}
 	}
 	code, _, errs = runVerify("--dir", filepath.Join(dir, "nowhere"))
-	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "no such file or directory")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, filepath.Join(dir, "nowhere")+": no such file or directory")
 }
 
 func TestVerifyUsage(t *testing.T) {
