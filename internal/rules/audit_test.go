@@ -125,13 +125,13 @@ func defence(doc string) string {
 func requirementTable(t *testing.T, tests []citingTest) string {
 	text, _, _ := specification(t)
 	var b strings.Builder
-	fmt.Fprintln(&b, "| Requirement | Tests |")
+	fmt.Fprintln(&b, "| Requirement | Tests, with their files |")
 	fmt.Fprintln(&b, "|---|---|")
 	for _, m := range requirement.FindAllStringSubmatch(text, -1) {
 		var in []string
 		for _, c := range tests {
 			if c.dir != "internal/rules" && slices.Contains(cited.FindAllString(c.comments, -1), m[1]) {
-				in = append(in, c.String())
+				in = append(in, "["+c.String()+"]("+c.file+")")
 			}
 		}
 		require.NotEmpty(t, in, m[1])
