@@ -288,12 +288,13 @@ func (w *walker) stream() {
 			w.problem(len(w.b), "R-8.9-3", "the stream ends inside of a length")
 			break
 		}
-		size := int(binary.BigEndian.Uint32(w.b[at:]))
-		row := w.raw(at, at+4, fmt.Sprintf("frame[%d]", n), fmt.Sprintf("%d bytes", size), "the length, big endian")
-		if size == 0 || size > envelope.MaxFrame {
-			w.problem(at, "R-8.9-3", "a length of %d, where a frame has 1 byte to 1 MiB", size)
+		length := binary.BigEndian.Uint32(w.b[at:])
+		row := w.raw(at, at+4, fmt.Sprintf("frame[%d]", n), fmt.Sprintf("%d bytes", length), "the length, big endian")
+		if length == 0 || length > envelope.MaxFrame {
+			w.problem(at, "R-8.9-3", "a length of %d, where a frame has 1 byte to 1 MiB", length)
 			break
 		}
+		size := int(length)
 		if at += 4; size > len(w.b)-at {
 			w.problem(len(w.b), "R-8.9-3", "the stream ends inside of a frame: %d of %d bytes", len(w.b)-at, size)
 			break
