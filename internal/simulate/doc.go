@@ -55,7 +55,7 @@
 //     acknowledged are in the inbox when what was not read has been asked for, or
 //     cannot be sent again: its writer or its reader was installed anew, it is
 //     14 days old, its reader is no member any more, it was sent again five times.
-//   - Groups converge: all members write in turn, and of at most three messages
+//   - Groups converge: all members write in turn, and of at most four messages
 //     of each the last ones are read by all, without a distribution and without
 //     a request.
 //   - No call answers an error that the fault did not make.

@@ -299,8 +299,9 @@ func (w *world) converge() {
 	}
 }
 
-// roundLimit is how many messages each member of a group may take.
-const roundLimit = 3
+// roundLimit is how many messages each member of a group may take. Three without
+// sessions to a member, and one more when a chain comes to its end among them.
+const roundLimit = 4
 
 // convergeGroup has all members of a group write, round by round, until all is
 // read that was written in one, without a distribution and without a request.
