@@ -16,7 +16,7 @@ var relabelled = surfaces(Mismatch, Duplicate)
 var undecipherable = surfaces(Undecryptable, NoSession, UnknownPreKey, Duplicate)
 
 // ofThePast is how what came before is refused, and what was forged then.
-var ofThePast = append(surfaces(Repeated, Mismatch, RetryRefused, Held, NotMember, IdentityChanged, Contradiction, Missing), undecipherable...)
+var ofThePast = append(surfaces(Repeated, Mismatch, RetryRefused, Held, NotMember, IdentityChanged, Contradiction, Missing, Disorder), undecipherable...)
 
 var deliveryClasses = []Class{
 	{"reorder", "three deliveries come as third, first, second", surfaces(Fetched), "", func(w *world) {

@@ -2,7 +2,6 @@ package hostile
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -25,8 +24,7 @@ func play(c Config, runs int) *Report {
 // sees.
 func TestHostileServer(t *testing.T) {
 	const runs = 4
-	seed := rand.Uint64() // fresh ones each time; a failure names its own
-	r := play(Config{Seed: seed}, runs)
+	r := play(Config{Seed: 1}, runs) // .ci/nightly plays others
 	t.Log("\n" + r.Table() + r.Summary())
 	require.Empty(t, r.Violations)
 	require.Zero(t, r.Bad)
