@@ -3,23 +3,54 @@ package ratchet
 import (
 	"iter"
 	"slices"
+	"sort"
 
 	"github.com/sotto-im/sotto/internal/curve"
 	"github.com/sotto-im/sotto/internal/wire"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// A session may be stored in parts, so that a chain with 2,000 stored keys
-// costs the next message nothing: the head, and beside it the stored keys of
-// each chain that has any (SPEC.md §6.3). A session that was read from its head
-// fetches the keys of a chain when a message needs them, and tells which chains
-// have other keys than before.
+// A session may be stored in parts: the head, and beside it the stored keys of
+// its chains in blocks (SPEC.md §6.3). So 2,000 stored keys cost the next message
+// nothing, and a late one a block. A session that was read from its head reads
+// blocks when a message needs them, and tells which ones are to be written.
 
-// apart is what a chain knows of its stored keys' place.
+// blockSize is how many consecutive numbers of messages have their stored keys
+// in one block.
+const blockSize = 32
+
+// StoredKeys is where the blocks of stored keys stand of a session that was read
+// from its head. What its methods answer is what was written last, and an error
+// of theirs is one of the call that needed it.
+type StoredKeys interface {
+	// Block returns a block of the chain of a ratchet key as [Session.Changed]
+	// gave it, empty if there is none. It is only read, and not kept.
+	Block(ratchetKey x3dh.PublicKey, number uint32) ([]byte, error)
+
+	// Lowest returns the numbers of the lowest n blocks of a chain, or of all, if
+	// there are fewer, in ascending order.
+	Lowest(ratchetKey x3dh.PublicKey, n int) ([]uint32, error)
+}
+
+// A KeyBlock is the stored keys of up to 32 messages of a chain, secret, 40 bytes
+// each.
+type KeyBlock struct {
+	RatchetKey x3dh.PublicKey
+	Number     uint32
+	Keys       []byte // nil if there are none any more
+}
+
+// apart is what a session knows of its stored keys that stand apart.
 type apart struct {
-	missing uint16 // keys that stand apart and were not supplied; then skipped is empty
-	row     bool   // what stands apart has keys of this chain
-	changed bool   // and others than these
+	head    bool       // the session was read from its head
+	keys    StoredKeys // nil if none can be read
+	here    []block    // read since, or made; all of them have changed
+	dropped []curve.PublicKey
+}
+
+type block struct {
+	chain  curve.PublicKey
+	number uint32
 }
 
 // AppendHead appends the head of the session to b: its record less the stored
@@ -33,112 +64,227 @@ func (s *Session) AppendHead(b []byte) ([]byte, error) {
 	return st.append(b, true), nil
 }
 
-// ParseHead reads what [Session.AppendHead] wrote. The session encrypts, and
-// decrypts what needs no stored keys; else Decrypt and DecryptInitial fail with
-// [ErrKeysApart] until the keys of the message's chain have been supplied.
-// [ParseSession] says what holds besides.
-func ParseHead(head []byte, family Family) (*Session, error) { return parse(head, family, true) }
+// ParseHead reads what [Session.AppendHead] wrote. Of the stored keys it has
+// those that keys gives it: a message that came late, a repeated one, and one that
+// was not the next of a chain with stored keys make Decrypt and DecryptInitial read
+// them. These fail with the error that keys answers, with [ErrCorrupt] if the blocks
+// do not fit the head, or with [ErrKeysApart] if keys is nil. [ParseSession] says
+// what holds besides.
+//
+// keys is kept as long as the session. When that changed, store its head and its
+// blocks together, and read it again.
+func ParseHead(head []byte, family Family, keys StoredKeys) (*Session, error) {
+	return parse(head, family, apart{head: true, keys: keys})
+}
 
-// Missing returns the ratchet keys of the chains whose stored keys stand apart
-// and were not supplied.
-func (s *Session) Missing() (ratchetKeys []x3dh.PublicKey) {
-	st := s.load()
-	if st == nil {
-		return nil
+// whole is s with all of its stored keys.
+func (s *state) whole() (*state, error) {
+	if !s.apart.head {
+		return s, nil
 	}
-	for i := range st.receiving[:st.nReceiving] {
-		if c := &st.receiving[i]; c.apart.missing > 0 {
-			ratchetKeys = append(ratchetKeys, publicKey(encode(c.ratchetKey)))
+	whole := *s
+	for i := range whole.receiving[:whole.nReceiving] {
+		if c := &whole.receiving[i]; c.missing > 0 {
+			if err := whole.apart.fetchLowest(c, MaxSkippedKeys); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &whole, nil
+}
+
+// Changed yields the blocks of stored keys that are to be written, or deleted, with
+// the head: those that changed since the session was read from its head, but not
+// those of [Session.Dropped]. For a session that was not, that is all that it has.
+func (s *Session) Changed() iter.Seq[KeyBlock] {
+	return func(yield func(KeyBlock) bool) {
+		st := s.load()
+		if st == nil {
+			return
+		}
+		for i := range st.receiving[:st.nReceiving] {
+			c := &st.receiving[i]
+			for _, number := range st.changed(c) {
+				b := KeyBlock{publicKey(encode(c.ratchetKey)), number, nil}
+				if keys := c.skipped.block(number); len(keys) > 0 {
+					b.Keys = keys.append(make([]byte, 0, keys.size()))
+				}
+				if !yield(b) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Dropped returns the ratchet keys of chains that are gone since the session was
+// read from its head: all of their blocks are to be deleted.
+func (s *Session) Dropped() (ratchetKeys []x3dh.PublicKey) {
+	if st := s.load(); st != nil {
+		for _, k := range st.apart.dropped {
+			ratchetKeys = append(ratchetKeys, publicKey(encode(k)))
 		}
 	}
 	return ratchetKeys
 }
 
-// Supply gives a session that was read from its head the stored keys of the
-// chain of a ratchet key, as [Session.Changed] had them last, nil if there are
-// none. keys is not kept. Errors: [ErrCorrupt] if the keys do not fit the head,
-// or if it does not miss any of that chain; [ErrConcurrentUse];
-// [ErrUninitialized].
-func (s *Session) Supply(ratchetKey x3dh.PublicKey, keys []byte) error {
-	old := s.load()
-	if old == nil {
-		return ErrUninitialized
-	}
-	i, ok := old.findKey(ratchetKey)
-	if !ok || old.receiving[i].apart.missing == 0 {
-		return ErrCorrupt
-	}
-	next := new(state)
-	*next = *old
-	c := &next.receiving[i]
-	d := wire.Decode(keys)
-	n := int(c.apart.missing)
-	stored := make([]numberedKey, 0, min(n, len(keys)/34)) // a key takes more than its seed
-	for d.Next() {
-		if d.Num() != 4 || len(stored) == n {
-			return ErrCorrupt
+// changed returns the numbers of the blocks of a chain that are to be written.
+func (s *state) changed(c *receivingChain) (numbers []uint32) {
+	if !s.apart.head {
+		for i := range c.skipped {
+			r := &c.skipped[i]
+			for n := r.first / blockSize; n <= r.last()/blockSize; n++ {
+				numbers = append(numbers, n)
+			}
 		}
-		stored = append(stored, readMessageKey(&d))
+		return slices.Compact(numbers)
 	}
-	if d.Close() != nil || len(stored) != n {
-		return ErrCorrupt
+	for _, b := range s.apart.here {
+		if b.chain == c.ratchetKey {
+			numbers = append(numbers, b.number)
+		}
 	}
-	if c.skipped, ok = newSkippedKeys(stored, c.ck.index); !ok {
-		return ErrCorrupt
-	}
-	c.apart.missing = 0
-	return s.commit(old, next)
+	return numbers
 }
 
-// Changed yields the ratchet keys of the chains whose stored keys are others
-// than those that stand apart, and what has to stand there now: nil if the
-// chain has none any more, or is gone. For a session that was not read from its
-// head that is all that it has. The keys are secret, 40 bytes each.
-func (s *Session) Changed() iter.Seq2[x3dh.PublicKey, []byte] {
-	return func(yield func(x3dh.PublicKey, []byte) bool) {
-		st := s.load()
-		if st == nil {
-			return
-		}
-		for _, k := range st.dropped {
-			if !yield(publicKey(encode(k)), nil) {
-				return
-			}
-		}
-		for i := range st.receiving[:st.nReceiving] {
-			c := &st.receiving[i]
-			if !c.apart.changed || len(c.skipped) == 0 && !c.apart.row {
-				continue
-			}
-			var keys []byte
-			if len(c.skipped) > 0 {
-				keys = c.skipped.append(make([]byte, 0, c.skipped.size()))
-			}
-			if !yield(publicKey(encode(c.ratchetKey)), keys) {
-				return
-			}
-		}
+// drop notes that a chain is gone, if blocks of it may stand apart.
+func (a *apart) drop(c *receivingChain) {
+	made := func(b block) bool { return b.chain == c.ratchetKey }
+	if a.head && (c.missing > 0 || slices.ContainsFunc(a.here, made)) {
+		a.dropped = append(slices.Clip(a.dropped), c.ratchetKey)
 	}
 }
 
-// findKey returns the chain of a ratchet key.
-func (s *state) findKey(ratchetKey x3dh.PublicKey) (int, bool) {
-	k, err := curve.ParsePublicKey(ratchetKey.Bytes())
+func (a *apart) isHere(c *receivingChain, number uint32) bool {
+	return slices.Contains(a.here, block{c.ratchetKey, number})
+}
+
+// fetch reads a block of a chain, unless it is here or no keys are missing.
+func (a *apart) fetch(c *receivingChain, number uint32) error {
+	if c.missing == 0 || a.isHere(c, number) {
+		return nil
+	}
+	keys, err := a.read(c, number)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	a.here = append(a.here, block{c.ratchetKey, number})
+	return c.insert(keys)
+}
+
+// fetchLowest reads blocks of a chain that misses keys until its lowest n stored
+// keys are here, or all.
+func (a *apart) fetchLowest(c *receivingChain, n int) error {
+	if a.keys == nil {
+		return ErrKeysApart
+	}
+	numbers, err := a.keys.Lowest(publicKey(encode(c.ratchetKey)), n)
 	if err != nil {
-		return 0, false
+		return err
 	}
-	return s.findChain(&k)
+	here := a.here
+	var keys []numberedKey
+	for _, number := range numbers {
+		if a.isHere(c, number) {
+			n -= c.skipped.block(number).len()
+		} else {
+			more, err := a.read(c, number)
+			if err != nil {
+				return err
+			}
+			n -= len(more)
+			keys = append(keys, more...)
+			here = append(here, block{c.ratchetKey, number})
+		}
+		if n <= 0 || len(keys) >= int(c.missing) {
+			a.here = here
+			return c.insert(keys)
+		}
+	}
+	return ErrCorrupt
 }
 
-// drop notes that a chain is gone.
-func (s *state) drop(c *receivingChain) {
-	if c.apart.row {
-		s.dropped = append(slices.Clip(s.dropped), c.ratchetKey)
+// fetchKey reads what has to be here before find says whether the key of message
+// n, which is not the next one, is stored. The message is a duplicate only if all
+// keys that the head counts are there, and its own is not.
+func (a *apart) fetchKey(c *receivingChain, n uint32) error {
+	if err := a.fetch(c, n/blockSize); err != nil {
+		return err
 	}
+	if _, _, ok := c.skipped.find(n); ok || c.missing == 0 {
+		return nil
+	}
+	return a.fetchLowest(c, MaxSkippedKeys)
+}
+
+// makeRoom reads what has to be here before apply stores the keys of f: the block
+// that they begin in, and the lowest ones, which go if there are too many.
+func (a *apart) makeRoom(c *receivingChain, f *found) error {
+	n := f.at.index - f.from.index
+	if !a.head || n == 0 {
+		return nil
+	}
+	first, last := f.from.index/blockSize, (f.at.index-1)/blockSize
+	if err := a.fetch(c, first); err != nil {
+		return err
+	}
+	if over := c.stored() + int(n) - MaxSkippedKeys; over > 0 && c.missing > 0 {
+		if err := a.fetchLowest(c, over); err != nil {
+			return err
+		}
+	}
+	for number := first; number <= last; number++ {
+		if !a.isHere(c, number) {
+			a.here = append(a.here, block{c.ratchetKey, number})
+		}
+	}
+	return nil
+}
+
+// read reads a block.
+func (a *apart) read(c *receivingChain, number uint32) (keys []numberedKey, err error) {
+	if a.keys == nil {
+		return nil, ErrKeysApart
+	}
+	b, err := a.keys.Block(publicKey(encode(c.ratchetKey)), number)
+	if err != nil {
+		return nil, err
+	}
+	d := wire.Decode(b)
+	for d.Next() {
+		if d.Num() != 4 || len(keys) == blockSize {
+			return nil, ErrCorrupt
+		}
+		k := readMessageKey(&d)
+		if k.n/blockSize != number {
+			d.Fail()
+		}
+		keys = append(keys, k)
+	}
+	if d.Close() != nil {
+		return nil, ErrCorrupt
+	}
+	return keys, nil
+}
+
+// insert puts keys that were missing to those that are here.
+func (c *receivingChain) insert(keys []numberedKey) (err error) {
+	if len(keys) > int(c.missing) {
+		return ErrCorrupt
+	}
+	c.missing -= uint16(len(keys))
+	for n, k := range c.skipped.descending {
+		keys = append(keys, numberedKey{n, *k})
+	}
+	var ok bool
+	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok {
+		return ErrCorrupt
+	}
+	return nil
 }
 
 // stored is the number of stored keys, here or apart.
-func (c *receivingChain) stored() int { return int(c.apart.missing) + c.skipped.len() }
+func (c *receivingChain) stored() int { return int(c.missing) + c.skipped.len() }
 
 // readMissing reads the number of keys that stand apart.
 func (c *receivingChain) readMissing(d *wire.Decoder) {
@@ -146,5 +292,17 @@ func (c *receivingChain) readMissing(d *wire.Decoder) {
 	if n == 0 || n > MaxSkippedKeys {
 		d.Fail()
 	}
-	c.apart = apart{missing: uint16(n), row: true}
+	c.missing = uint16(n)
+}
+
+// block is the part of s that is in a block. It shares memory with s.
+func (s skippedKeys) block(number uint32) (part skippedKeys) {
+	first := number * blockSize
+	last := first + (blockSize - 1)
+	r := sort.Search(len(s), func(r int) bool { return s[r].last() >= first })
+	for ; r < len(s) && s[r].first <= last; r++ {
+		from, to := max(first, s[r].first), min(last, s[r].last())
+		part = append(part, run{first: from, keys: s[r].keys[from-s[r].first : to-s[r].first+1]})
+	}
+	return part
 }

@@ -3,6 +3,7 @@ package ratchet
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -14,15 +15,27 @@ import (
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// parts is a session as sesame stores it: the head and the stored keys.
+// parts is a session as sesame stores it: the head and the blocks of stored keys.
 type parts struct {
-	head []byte
-	keys map[x3dh.PublicKey][]byte
+	head   []byte
+	blocks map[x3dh.PublicKey]map[uint32][]byte
+	reads  int   // of blocks
+	err    error // of the next read
+}
+
+func (p *parts) Block(ratchetKey x3dh.PublicKey, number uint32) ([]byte, error) {
+	p.reads++
+	return p.blocks[ratchetKey][number], p.err
+}
+
+func (p *parts) Lowest(ratchetKey x3dh.PublicKey, n int) ([]uint32, error) {
+	numbers := slices.Sorted(maps.Keys(p.blocks[ratchetKey]))
+	return numbers[:min(n, len(numbers))], p.err
 }
 
 func (p *parts) load(t testing.TB) *Session {
 	t.Helper()
-	s, err := ParseHead(p.head, Signal)
+	s, err := ParseHead(p.head, Signal, p)
 	require.NoError(t, err)
 	return s
 }
@@ -32,28 +45,42 @@ func (p *parts) store(t testing.TB, s *Session) {
 	head, err := s.AppendHead([]byte("x"))
 	require.NoError(t, err)
 	p.head = head[1:]
-	if p.keys == nil {
-		p.keys = map[x3dh.PublicKey][]byte{}
+	if p.blocks == nil {
+		p.blocks = map[x3dh.PublicKey]map[uint32][]byte{}
 	}
-	for k, b := range s.Changed() {
-		if b == nil {
-			require.Contains(t, p.keys, k, "nothing is to be deleted that is not there")
-			delete(p.keys, k)
-			continue
+	for _, k := range s.Dropped() {
+		require.Contains(t, p.blocks, k, "nothing is to be deleted that is not there")
+		delete(p.blocks, k)
+	}
+	for b := range s.Changed() {
+		chain := p.blocks[b.RatchetKey]
+		if chain == nil {
+			chain = map[uint32][]byte{}
+			p.blocks[b.RatchetKey] = chain
 		}
-		require.NotEmpty(t, b)
-		p.keys[k] = b
+		require.NotEqual(t, chain[b.Number], b.Keys, "a block that did not change")
+		if chain[b.Number] = b.Keys; b.Keys == nil {
+			delete(chain, b.Number)
+		}
+		if len(chain) == 0 {
+			delete(p.blocks, b.RatchetKey)
+		}
 	}
+}
+
+// only is the one chain that has blocks.
+func (p *parts) only(t testing.TB) (ratchetKey x3dh.PublicKey, blocks map[uint32][]byte) {
+	t.Helper()
+	require.Len(t, p.blocks, 1)
+	for ratchetKey, blocks = range p.blocks {
+	}
+	return ratchetKey, blocks
 }
 
 // whole puts the parts together.
 func (p *parts) whole(t testing.TB) []byte {
 	t.Helper()
-	s := p.load(t)
-	for k, b := range p.keys {
-		require.NoError(t, s.Supply(k, b), "there are no keys of other chains")
-	}
-	b, err := s.AppendBinary(nil)
+	b, err := p.load(t).AppendBinary(nil)
 	require.NoError(t, err)
 	return b
 }
@@ -62,7 +89,7 @@ func (p *parts) whole(t testing.TB) []byte {
 // and in parts after every step, and both are always the same record.
 func TestPartsAgainstWhole(t *testing.T) {
 	seed := rand.Uint64()
-	supplied, plain, evicted, deleted := 0, 0, 0, 0
+	read, plain, evicted, deleted, limit := 0, 0, 0, 0, 0
 	for run := range uint64(6) {
 		rng := rand.New(rand.NewPCG(seed, run))
 		alice, bob := newPair(t, Signal)
@@ -71,8 +98,8 @@ func TestPartsAgainstWhole(t *testing.T) {
 		record := p.whole(t)
 		var late [][]byte
 		for range 120 {
-			before := len(p.keys)
-			if rng.IntN(4) == 0 { // Bob answers: Alice's next message is of a new chain
+			before := len(p.blocks)
+			if rng.IntN(6) == 0 { // Bob answers: Alice's next message is of a new chain
 				s := p.load(t)
 				m, _, err := s.Encrypt(nil, nil)
 				require.NoError(t, err)
@@ -85,7 +112,7 @@ func TestPartsAgainstWhole(t *testing.T) {
 				continue
 			}
 			n := rng.IntN(4)
-			if rng.IntN(20) == 0 {
+			if rng.IntN(10) == 0 {
 				n = rng.IntN(MaxSkippedKeys)
 			}
 			late = append(late, sendN(t, alice, n+1)...)
@@ -101,14 +128,13 @@ func TestPartsAgainstWhole(t *testing.T) {
 			draw := func() curve.PrivateKey { return fresh }
 			whole, err := ParseSession(record, Signal)
 			require.NoError(t, err)
-			_, wantState, _, want := whole.load().decrypt(nil, &m, draw)
+			_, wantState, dropped, want := whole.load().decrypt(nil, &m, draw)
+			limit += dropped.limit.len()
 			s := p.load(t)
+			reads := p.reads
 			_, next, _, err := s.load().decrypt(nil, &m, draw)
-			if errors.Is(err, ErrKeysApart) {
-				supplied++
-				k := publicKey(encode(m.ratchetKey))
-				require.NoError(t, s.Supply(k, p.keys[k]), "there are keys of that chain")
-				_, next, _, err = s.load().decrypt(nil, &m, draw)
+			if p.reads > reads {
+				read++
 			} else {
 				plain++
 			}
@@ -119,24 +145,28 @@ func TestPartsAgainstWhole(t *testing.T) {
 			p.store(t, newSession(next))
 			record = wantState.appendBinary(nil)
 			require.Equal(t, record, p.whole(t), "seed %d, run %d", seed, run)
-			require.Empty(t, wantState.dropped, "of a session that was whole nothing stands apart")
-			evicted += len(next.dropped)
-			if len(p.keys) < before {
+			require.Empty(t, wantState.apart.dropped, "of a session that was whole nothing stands apart")
+			evicted += len(next.apart.dropped)
+			if len(p.blocks) < before {
 				deleted++
 			}
 			for i := range wantState.receiving[:wantState.nReceiving] {
 				c := &wantState.receiving[i]
 				if n := c.skipped.len(); n > 0 {
-					require.LessOrEqual(t, len(p.keys[publicKey(encode(c.ratchetKey))]), 45*n)
+					size := 0
+					for _, b := range p.blocks[publicKey(encode(c.ratchetKey))] {
+						require.LessOrEqual(t, len(b), 45*blockSize)
+						size += len(b)
+					}
+					require.LessOrEqual(t, size, 45*n)
 				}
 			}
 		}
 	}
-	t.Logf("%d steps without stored keys, %d with, %d times the last key of a chain went, %d times a chain", plain, supplied, deleted, evicted)
-	require.NotZero(t, supplied)
-	require.NotZero(t, plain)
-	require.NotZero(t, deleted)
-	require.NotZero(t, evicted)
+	t.Logf("%d steps without stored keys, %d with, %d times the last key of a chain went, %d times a chain, %d keys over the limit", plain, read, deleted, evicted, limit)
+	for _, n := range []int{read, plain, deleted, evicted, limit} {
+		require.NotZero(t, n)
+	}
 }
 
 // refuseHead is refuse for a session that is not whole.
@@ -144,11 +174,16 @@ func refuseHead(t testing.TB, s *Session, message []byte, want error) {
 	t.Helper()
 	before, err := s.AppendHead(nil)
 	require.NoError(t, err)
-	_, err = s.Decrypt(nil, message)
+	dst := []byte("dst")
+	out, err := s.Decrypt(dst[:3:3], message)
 	require.Equal(t, want, err)
+	require.Equal(t, dst, out)
 	after, err := s.AppendHead(nil)
 	require.NoError(t, err)
 	require.Equal(t, before, after)
+	for range s.Changed() {
+		t.Fatal("nothing changes in a call that fails")
+	}
 }
 
 // waiting is a session in parts that waits for two messages, and for the next;
@@ -161,7 +196,7 @@ func waiting(t testing.TB) (p parts, used, late, next, jump []byte, peer *Sessio
 	receive(t, bob, m[3], number(3))
 	m = append(m, sendN(t, alice, 3)...)
 	p.store(t, bob)
-	require.Len(t, p.keys, 1)
+	require.Len(t, p.blocks, 1)
 	return p, m[0], m[1], m[4], m[6], alice
 }
 
@@ -169,7 +204,8 @@ func waiting(t testing.TB) (p parts, used, late, next, jump []byte, peer *Sessio
 // so, and nothing is taken for a duplicate because its key stands apart.
 func TestHeadAlone(t *testing.T) {
 	p, used, late, next, jump, alice := waiting(t)
-	s := p.load(t)
+	s, err := ParseHead(p.head, Signal, nil)
+	require.NoError(t, err)
 	for _, m := range [][]byte{used, late, jump} {
 		refuseHead(t, s, m, ErrKeysApart)
 	}
@@ -185,13 +221,26 @@ func TestHeadAlone(t *testing.T) {
 	require.Less(t, len(p.head), 500)
 
 	s = p.load(t)
-	for k, b := range p.keys {
-		require.NoError(t, s.Supply(k, b))
-	}
 	refuse(t, s, used, ErrDuplicate)
 	receive(t, s, late, number(1))
 	refuse(t, s, late, ErrDuplicate)
 	receive(t, s, jump, number(2))
+}
+
+// R-6.3-1: a failure to read stored keys is not a verdict on the message.
+func TestKeysThatCannotBeRead(t *testing.T) {
+	p, used, late, next, jump, _ := waiting(t)
+	for _, m := range [][]byte{used, late, jump} {
+		s := p.load(t)
+		p.err = errors.New("the disk is gone")
+		refuseHead(t, s, m, p.err)
+		_, err := s.AppendBinary(nil)
+		require.Equal(t, p.err, err)
+		p.err = nil
+	}
+	s := p.load(t)
+	p.err = errors.New("not read")
+	receive(t, s, next, number(0))
 }
 
 // The late message whose key is the last: the keys are gone, and that is told.
@@ -201,59 +250,112 @@ func TestLastStoredKeyDeletesThem(t *testing.T) {
 	receive(t, bob, m[1], number(1))
 	var p parts
 	p.store(t, bob)
-	require.Len(t, p.keys, 1)
+	require.Len(t, p.blocks, 1)
 	s := p.load(t)
-	for k, b := range p.keys {
-		require.NoError(t, s.Supply(k, b))
-	}
 	receive(t, s, m[0], number(0))
 	p.store(t, s)
-	require.Empty(t, p.keys)
-	refuse(t, p.load(t), m[0], ErrDuplicate) // without asking for any
+	require.Empty(t, p.blocks)
+	p.reads = 0
+	refuse(t, p.load(t), m[0], ErrDuplicate)
+	require.Zero(t, p.reads, "there are none to ask for")
 }
 
-// R-6.3-3, R-1-1: keys that do not fit the head are refused, and change nothing.
-func TestSupplyRefuses(t *testing.T) {
-	p, _, late, _, _, _ := waiting(t)
-	var chain x3dh.PublicKey
-	var keys []byte
-	for chain, keys = range p.keys {
+// R-6.3-2, R-6.3-4: what a message reads and writes is the block of its key, or those that
+// the skipped ones fall into, and at the limit the lowest ones.
+func TestBlocksOfAMessage(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m := sendN(t, alice, MaxSkippedKeys+3*blockSize)
+	var p parts
+	p.store(t, bob)
+	var last *Session
+	changes := func(i int) (numbers []uint32, reads int) {
+		t.Helper()
+		s := p.load(t)
+		p.reads = 0
+		receive(t, s, m[i], number(i))
+		last, reads = s, p.reads
+		for b := range s.Changed() {
+			numbers = append(numbers, b.Number)
+		}
+		p.store(t, s)
+		return numbers, reads
 	}
+	check := func(i int, wantReads int, want ...uint32) {
+		t.Helper()
+		numbers, reads := changes(i)
+		require.Equal(t, want, numbers, "message %d", i)
+		require.Equal(t, wantReads, reads, "message %d", i)
+	}
+	check(0, 0)
+	check(blockSize-1, 0, 0) // 1 … 30 are stored
+	_, blocks := p.only(t)
+	require.Equal(t, []byte{'"', 36, 8, 30}, blocks[0][:4], "the highest first")
+	check(blockSize, 0)
+	check(3*blockSize, 1, 1, 2) // 33 … 95: a chain that misses keys asks for block 1
+	check(5, 1, 0)
+	check(2*blockSize, 1, 2)
+	check(2*blockSize+1, 1, 2)
+	check(3*blockSize+1, 0)
+
+	// 29 + 61 keys are stored. The 1,990 that come evict the lowest 80, which are
+	// all of block 0, all of block 1 and the lowest 20 of block 2.
+	n := MaxSkippedKeys - 10
+	numbers, reads := changes(3*blockSize + 2 + n)
+	require.Equal(t, 4, reads, "the block that they begin in, then from the lowest on")
+	require.Equal(t, []uint32{0, 1, 2}, numbers[:3])
+	require.Len(t, numbers, 3+n/blockSize+1)
+	_, blocks = p.only(t)
+	require.NotContains(t, blocks, uint32(0))
+	require.NotContains(t, blocks, uint32(1))
+	require.Equal(t, 10, bytes.Count(blocks[2], []byte{5<<3 | 2, 32}))
+	require.Equal(t, MaxSkippedKeys, last.load().stored())
+	refuse(t, p.load(t), m[blockSize+1], ErrDuplicate)
+	receive(t, p.load(t), m[3*blockSize-1], number(3*blockSize-1))
+	require.Equal(t, p.whole(t), record(t, mustParse(t, p.whole(t))))
+}
+
+// R-6.3-3, R-1-1: blocks that do not fit the head are refused, and nothing is changed.
+func TestBlocksThatDoNotFit(t *testing.T) {
+	p, used, late, _, jump, _ := waiting(t)
+	chain, blocks := p.only(t)
+	keys := blocks[0]
 	key := func(n uint64, seed byte) []byte {
 		b := wire.AppendUintNonZero(nil, 1, n)
 		return wire.AppendBytes(nil, 4, wire.AppendBytes(b, 5, bytes.Repeat([]byte{seed}, 32)))
 	}
 	require.Equal(t, 2, bytes.Count(keys, []byte{5<<3 | 2, 32}))
-	require.NoError(t, p.load(t).Supply(chain, append(key(1, 1), key(2, 1)...)), "what follows is refused for its content")
-	for name, bad := range map[string][]byte{
-		"none":          nil,
-		"too few":       key(1, 1),
-		"too many":      append(bytes.Clone(keys), key(0, 1)...),
-		"twice":         append(key(1, 1), key(1, 2)...),
-		"of the future": append(key(1, 1), key(4, 1)...),
-		"cut":           keys[:len(keys)-1],
-		"another field": append(bytes.Clone(keys), wire.AppendUint(nil, 5, 1)...),
-		"no seed":       append(key(1, 1), wire.AppendBytes(nil, 4, wire.AppendUint(nil, 1, 2))...),
+	blocks[0] = append(key(1, 1), key(2, 1)...)
+	refuseHead(t, p.load(t), late, ErrAuthentication) // what follows is refused for its content
+	for name, bad := range map[string]map[uint32][]byte{
+		"none":             {},
+		"empty":            {0: {}},
+		"too few":          {0: key(2, 1)},
+		"too many":         {0: append(bytes.Clone(keys), key(0, 1)...)},
+		"twice":            {0: append(key(1, 1), key(1, 2)...)},
+		"of the future":    {0: append(key(1, 1), key(4, 1)...)},
+		"cut":              {0: keys[:len(keys)-1]},
+		"another field":    {0: append(bytes.Clone(keys), wire.AppendUint(nil, 5, 1)...)},
+		"no seed":          {0: append(key(1, 1), wire.AppendBytes(nil, 4, wire.AppendUint(nil, 1, 2))...)},
+		"of another block": {0: append(key(1, 1), key(33, 1)...)},
+		"elsewhere":        {1: keys},
 	} {
-		s := p.load(t)
-		require.Equal(t, ErrCorrupt, s.Supply(chain, bad), name)
-		head, err := s.AppendHead(nil)
-		require.NoError(t, err)
-		require.Equal(t, p.head, head)
-		refuseHead(t, s, late, ErrKeysApart)
+		p.blocks[chain] = bad
+		refuseHead(t, p.load(t), late, ErrCorrupt)
+		refuseHead(t, p.load(t), used, ErrCorrupt)
+		_, err := p.load(t).AppendBinary(nil)
+		require.Equal(t, ErrCorrupt, err, name)
 	}
-	s := p.load(t)
-	require.Equal(t, ErrCorrupt, s.Supply(x3dh.GenerateIdentityKey().Public(), keys), "of another chain")
-	require.Equal(t, ErrCorrupt, s.Supply(x3dh.PublicKey{}, keys))
-	require.NoError(t, s.Supply(chain, keys))
-	require.Equal(t, ErrCorrupt, s.Supply(chain, keys), "twice")
+	p.blocks[chain] = map[uint32][]byte{0: keys[:len(keys)-1]}
+	refuseHead(t, p.load(t), jump, ErrCorrupt)
+	p.blocks[chain] = map[uint32][]byte{0: keys}
+	receive(t, p.load(t), late, number(1))
 
 	// The number in the head: 1 to 2,000, and not more than there were messages.
 	chainOf := func(n uint64) []byte {
 		st := p.load(t).load()
 		st.receiving[0].ck.index = 2_001
 		for i := range st.receiving[:st.nReceiving] {
-			st.receiving[i].apart.missing = 0
+			st.receiving[i].missing = 0
 		}
 		b := st.append(nil, true)
 		c := wire.AppendBytes(nil, 1, chain.Bytes())
@@ -262,24 +364,24 @@ func TestSupplyRefuses(t *testing.T) {
 		return wire.AppendBytes(b, 7, wire.AppendUint(c, 5, n))
 	}
 	for n, ok := range map[uint64]bool{0: false, 1: true, MaxSkippedKeys: true, MaxSkippedKeys + 1: false, 1 << 16: false, 1<<16 + 1: false, 1 << 40: false} {
-		_, err := ParseHead(chainOf(n), Signal)
+		_, err := ParseHead(chainOf(n), Signal, nil)
 		require.Equal(t, ok, err == nil, "%d: %v", n, err)
 	}
 	st := p.load(t).load()
 	for i := range st.receiving[:st.nReceiving] {
-		if c := &st.receiving[i]; c.apart.missing > 0 {
-			c.apart.missing = uint16(c.ck.index + 1)
+		if c := &st.receiving[i]; c.missing > 0 {
+			c.missing = uint16(c.ck.index + 1)
 		}
 	}
-	_, err := ParseHead(st.append(nil, true), Signal)
+	_, err := ParseHead(st.append(nil, true), Signal, nil)
 	require.Equal(t, ErrCorrupt, err, "more keys than messages")
-	_, err = ParseHead([]byte(record(t, mustParse(t, p.whole(t)))), Signal)
+	_, err = ParseHead([]byte(record(t, mustParse(t, p.whole(t)))), Signal, nil)
 	require.Equal(t, ErrCorrupt, err, "a record with stored keys is no head")
 
 	var zero Session
-	require.Equal(t, ErrUninitialized, zero.Supply(chain, keys))
 	_, err = zero.AppendHead(nil)
 	require.Equal(t, ErrUninitialized, err)
+	require.Empty(t, zero.Dropped())
 	for range zero.Changed() {
 		t.Fatal("nothing changed")
 	}
@@ -294,14 +396,14 @@ func mustParse(t testing.TB, b []byte) *Session {
 
 // R-6.3-3
 func FuzzHead(f *testing.F) {
-	p, _, late, next, _, _ := waiting(f)
-	for chain, keys := range p.keys {
-		f.Add(p.head, chain.Bytes(), keys)
-		f.Add(p.head, chain.Bytes(), keys[:len(keys)/2])
-	}
-	f.Add(record(f, freshSession(f, Config{})), make([]byte, 33), []byte{})
-	f.Fuzz(func(t *testing.T, head, chain, keys []byte) {
-		s, err := ParseHead(head, Signal)
+	p, used, late, next, jump, _ := waiting(f)
+	_, blocks := p.only(f)
+	f.Add(p.head, uint32(0), blocks[0])
+	f.Add(p.head, uint32(0), blocks[0][:len(blocks[0])/2])
+	f.Add(p.head, uint32(1), blocks[0])
+	f.Add(record(f, freshSession(f, Config{})), uint32(0), []byte{})
+	f.Fuzz(func(t *testing.T, head []byte, number uint32, keys []byte) {
+		s, err := ParseHead(head, Signal, nil)
 		if err != nil {
 			require.Nil(t, s)
 			require.True(t, errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion), "%v", err)
@@ -309,22 +411,31 @@ func FuzzHead(f *testing.F) {
 		}
 		encoded, err := s.AppendHead(nil)
 		require.NoError(t, err)
-		again, err := ParseHead(encoded, Signal)
+		again, err := ParseHead(encoded, Signal, nil)
 		require.NoError(t, err)
 		require.Equal(t, s.load(), again.load())
-		if k, err := x3dh.ParsePublicKey(chain); err == nil {
-			if err := again.Supply(k, keys); err != nil {
-				require.Equal(t, ErrCorrupt, err)
-				require.Equal(t, s.load(), again.load())
-			}
-		}
-		same, err := again.AppendHead(nil)
-		require.NoError(t, err)
-		require.Equal(t, encoded, same, "the head does not say what was supplied")
 		checkState(t, again.load())
-		for _, m := range [][]byte{late, next} {
-			_, _ = again.Decrypt(nil, m)
-			checkState(t, again.load())
+
+		p := parts{head: encoded, blocks: map[x3dh.PublicKey]map[uint32][]byte{}}
+		st := s.load()
+		for i := range st.receiving[:st.nReceiving] {
+			p.blocks[publicKey(encode(st.receiving[i].ratchetKey))] = map[uint32][]byte{number: keys}
+		}
+		for _, m := range [][]byte{used, late, jump, next} {
+			s := p.load(t)
+			if _, err := s.Decrypt(nil, m); err != nil {
+				same, err := s.AppendHead(nil)
+				require.NoError(t, err)
+				require.Equal(t, encoded, same, "a call that fails changes nothing")
+			}
+			checkState(t, s.load())
+		}
+		s = p.load(t)
+		if b, err := s.AppendBinary(nil); err != nil {
+			require.Equal(t, ErrCorrupt, err)
+		} else {
+			_, err := ParseSession(b, Signal)
+			require.NoError(t, err)
 		}
 	})
 }

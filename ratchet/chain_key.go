@@ -47,8 +47,8 @@ type sendingChain struct {
 type receivingChain struct {
 	ratchetKey curve.PublicKey
 	ck         receivingChainKey
-	apart      apart
 	skipped    skippedKeys
+	missing    uint16 // stored keys that stand apart
 }
 
 // The keys of the two kinds of chain are types of their own: giving one where

@@ -43,8 +43,8 @@ var (
 	// ErrCorrupt: not a session record. Restore it or start a new session.
 	ErrCorrupt = errors.New("ratchet: corrupt session record")
 
-	// ErrKeysApart: the session was read from its head, and this needs stored
-	// keys. Supply those of the message's chain and call again.
+	// ErrKeysApart: the session was read from its head alone, and this needs
+	// stored keys. Give [ParseHead] where they stand.
 	ErrKeysApart = errors.New("ratchet: stored keys stand apart")
 
 	// ErrConcurrentUse: the caller's bug: two calls on one session at the same

@@ -11,16 +11,17 @@ import (
 
 // AppendBinary appends the record of the session to b: libsignal's
 // SessionStructure, byte for byte (SPEC.md §6.1). It is secret. A fresh session
-// takes under 400 bytes, a stored key 40. Errors: [ErrUninitialized], and
-// [ErrKeysApart] if the session was read from its head and the stored keys of
-// a chain were not supplied.
+// takes under 400 bytes, a stored key 40. Errors: [ErrUninitialized], and, if the
+// session was read from its head, those of reading stored keys that [ParseHead]
+// names.
 func (s *Session) AppendBinary(b []byte) ([]byte, error) {
 	st := s.load()
 	if st == nil {
 		return b, ErrUninitialized
 	}
-	if s.Missing() != nil {
-		return b, ErrKeysApart
+	st, err := st.whole()
+	if err != nil {
+		return b, err
 	}
 	return st.appendBinary(b), nil
 }
@@ -178,12 +179,12 @@ func (p *pendingPreKey) append(b []byte, baseKey curve.PublicKey) []byte {
 // Errors: [ErrCorrupt]; [ErrVersion] for a session of another version, or one
 // with a post-quantum ratchet.
 func ParseSession(record []byte, family Family) (*Session, error) {
-	return parse(record, family, false)
+	return parse(record, family, apart{})
 }
 
 // parse reads a record or a head.
-func parse(record []byte, family Family, head bool) (*Session, error) {
-	s := &state{family: family}
+func parse(record []byte, family Family, a apart) (*Session, error) {
+	s := &state{family: family, apart: a}
 	var pendingBase curve.PublicKey
 	d := wire.Decode(record)
 	for d.Next() {
@@ -205,7 +206,7 @@ func parse(record []byte, family Family, head bool) (*Session, error) {
 				d.Fail()
 				continue
 			}
-			s.receiving[s.nReceiving].read(&d, head)
+			s.receiving[s.nReceiving].read(&d, a.head)
 			s.nReceiving++
 		case 9:
 			s.pending = new(pendingPreKey)
@@ -319,10 +320,9 @@ func (c *receivingChain) read(d *wire.Decoder, head bool) {
 		return
 	}
 	var ok bool
-	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok || uint32(c.apart.missing) > c.ck.index {
+	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok || uint32(c.missing) > c.ck.index {
 		d.Fail()
 	}
-	c.apart.changed = len(keys) > 0
 }
 
 // A numberedKey is a stored key as a record has it.

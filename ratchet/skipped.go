@@ -81,9 +81,9 @@ func (s skippedKeys) without(r, i int) (_ skippedKeys, g garbage) {
 }
 
 // with returns s and the keys of the n ≤ MaxSkippedKeys messages from ck on,
-// less the lowest ones over the limit, which are what there is to erase. Of s,
-// only the memory behind its end is written.
-func (s skippedKeys) with(ck chainKey, n uint32) (_, dropped skippedKeys) {
+// less the lowest ones over the limit of a chain that has stored keys, which are
+// what there is to erase. Of s, only the memory behind its end is written.
+func (s skippedKeys) with(ck chainKey, n uint32, stored int) (_, dropped skippedKeys) {
 	if n == 0 {
 		return s, nil
 	}
@@ -93,7 +93,7 @@ func (s skippedKeys) with(ck chainKey, n uint32) (_, dropped skippedKeys) {
 		ck = ck.advance(1)
 	}
 	s = append(s, r)
-	over := s.len() - MaxSkippedKeys
+	over := stored + int(n) - MaxSkippedKeys
 	for over > 0 && len(s[0].keys) <= over {
 		over -= len(s[0].keys)
 		dropped = append(dropped, s[0])

@@ -32,7 +32,7 @@ type state struct {
 	baseKey         curve.PublicKey
 	localRegID      uint32
 	remoteRegID     uint32
-	dropped         []curve.PublicKey // chains that are gone, and whose stored keys stand apart
+	apart           apart
 }
 
 // An encodedKey is a public key in the 33-byte encoding, in which the MAC and the
@@ -85,6 +85,13 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 		}
 	}
 
+	apart := s.apart
+	apart.here = slices.Clip(apart.here)
+	if chain.missing > 0 && m.counter < chain.ck.index {
+		if err = apart.fetchKey(&chain, m.counter); err != nil {
+			return nil, nil, d, err
+		}
+	}
 	found, err := chain.find(m.counter)
 	if err != nil {
 		return nil, nil, d, err
@@ -95,9 +102,14 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 	}
 
 	// The message is genuine.
+	if err = apart.makeRoom(&chain, &found); err != nil {
+		clear(plaintext[len(dst):])
+		return nil, nil, d, err
+	}
 	d = chain.apply(&found)
 	next = new(state)
 	*next = *s
+	next.apart = apart
 	next.pending = nil
 	if known {
 		next.receiving[i] = chain
@@ -149,9 +161,6 @@ type found struct {
 func (c *receivingChain) find(n uint32) (f found, err error) {
 	jump := n - c.ck.index
 	if n < c.ck.index {
-		if c.apart.missing > 0 {
-			return found{}, ErrKeysApart
-		}
 		if f.run, f.i, f.stored = c.skipped.find(n); !f.stored {
 			return found{}, ErrDuplicate
 		}
@@ -164,9 +173,6 @@ func (c *receivingChain) find(n uint32) (f found, err error) {
 	if n == lastIndex {
 		return found{}, ErrChainExhausted
 	}
-	if jump > 0 && c.apart.missing > 0 { // keys are added to them
-		return found{}, ErrKeysApart
-	}
 	// Of more skipped keys than a chain keeps, only the last are ever made; and
 	// they are made in apply, so that a forged message costs one HMAC a step.
 	f.from = c.ck.advance(jump - min(jump, MaxSkippedKeys))
@@ -178,13 +184,11 @@ func (c *receivingChain) find(n uint32) (f found, err error) {
 // apply moves the chain past the message of f.
 func (c *receivingChain) apply(f *found) (d discarded) {
 	if f.stored {
-		c.apart.changed = true
 		c.skipped, d.used = c.skipped.without(f.run, f.i)
 		return d
 	}
 	n := f.at.index - f.from.index
-	c.apart.changed = c.apart.changed || n > 0
-	c.skipped, d.limit = c.skipped.with(f.from, n)
+	c.skipped, d.limit = c.skipped.with(f.from, n, c.stored())
 	c.ck.chainKey = f.at.advance(1)
 	return d
 }
@@ -213,7 +217,7 @@ func (s *state) open(dst []byte, m *message, keys *kdf.MessageKeys) ([]byte, err
 func (s *state) push(chain receivingChain) (dropped skippedKeys) {
 	if s.nReceiving == MaxReceivingChains {
 		dropped = s.receiving[0].skipped
-		s.drop(&s.receiving[0])
+		s.apart.drop(&s.receiving[0])
 		copy(s.receiving[:], s.receiving[1:])
 		s.nReceiving--
 	}

@@ -114,7 +114,7 @@ func (c *call) ordinary(message []byte) error {
 		}
 		if verdict == nil {
 			budget -= steps
-			verdict, err = c.open(s, message, func() ([]byte, error) { return s.Decrypt(nil, message) })
+			verdict, err = c.open(s, func() ([]byte, error) { return s.Decrypt(nil, message) })
 			if err != nil || verdict == nil {
 				return err
 			}
@@ -136,19 +136,12 @@ func (c *call) refused(err error) {
 	}
 }
 
-// open decrypts a message in a session, and stores that. It fetches stored keys
-// if decrypt lacks them. The verdict is what is wrong with the message.
-func (c *call) open(s *session, message []byte, decrypt func() ([]byte, error)) (verdict, err error) {
+// open decrypts a message in a session, and stores that. The verdict is what is
+// wrong with the message.
+func (c *call) open(s *session, decrypt func() ([]byte, error)) (verdict, err error) {
 	plaintext, verdict := decrypt()
-	if verdict == ratchet.ErrKeysApart {
-		m, err := ratchet.ParseMessage(message)
-		if err != nil {
-			return err, nil
-		}
-		if err := s.supply(c.tx, m.RatchetKey); err != nil {
-			return nil, err
-		}
-		plaintext, verdict = decrypt()
+	if err := s.failed(verdict); err != nil {
+		return nil, err
 	}
 	if verdict != nil {
 		return verdict, nil
@@ -160,7 +153,7 @@ func (c *call) open(s *session, message []byte, decrypt func() ([]byte, error)) 
 // opened stores a session that has opened the message, and makes it the
 // current one: the device writes in it now.
 func (c *call) opened(s *session) error {
-	if err := s.store(c.tx); err != nil {
+	if err := s.store(); err != nil {
 		return err
 	}
 	identity := s.RemoteIdentity()
@@ -187,7 +180,7 @@ func (c *call) initial(message []byte) error {
 		if err != nil {
 			return err
 		}
-		verdict, err := c.open(s, m.Message, func() ([]byte, error) { return s.DecryptInitial(nil, m) })
+		verdict, err := c.open(s, func() ([]byte, error) { return s.DecryptInitial(nil, m) })
 		if verdict != nil {
 			c.refused(verdict)
 		}
@@ -258,7 +251,7 @@ func (c *call) accept(m *x3dh.InitialMessage) error {
 	}
 	c.r.Plaintext = plaintext
 	c.peer.seen(m.IdentityKey, c.config.Trust)
-	if err := newSession(s, c.from).store(c.tx); err != nil {
+	if err := newSession(c.tx, s, c.from).store(); err != nil {
 		return err
 	}
 	c.r.Identity, c.r.IdentityChanged = m.IdentityKey, m.IdentityKey != c.peer.identity

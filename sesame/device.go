@@ -142,8 +142,3 @@ func (d *Device) Identity(tx Tx) (x3dh.PublicKey, uint32, error) {
 func (d *Device) sessionConfig(l *localRecord) ratchet.Config {
 	return ratchet.Config{Family: d.config.Family, RegistrationID: l.registrationID, Created: d.config.Now()}
 }
-
-// parseHead reads the head of a session of this device.
-func (d *Device) parseHead(b []byte) (*ratchet.Session, error) {
-	return ratchet.ParseHead(b, d.config.Family)
-}

@@ -62,7 +62,7 @@ func (d *Device) Encrypt(tx Tx, plaintext []byte, to ...Address) ([]Message, err
 func (d *Device) encrypt(tx Tx, plaintext []byte, to Address) (Message, error) {
 	o, err := d.outbound(tx, to)
 	if err == nil && o.Err == nil {
-		err = o.seal(tx, plaintext)
+		err = o.seal(plaintext)
 	}
 	if err != nil {
 		return Message{To: to}, err
@@ -126,7 +126,7 @@ func (d *Device) open(tx Tx, o *outbound) error {
 }
 
 // seal encrypts the message.
-func (o *outbound) seal(tx Tx, plaintext []byte) (err error) {
+func (o *outbound) seal(plaintext []byte) (err error) {
 	o.Bytes, o.Type, err = o.session.Encrypt(nil, plaintext)
 	if err == ratchet.ErrChainExhausted {
 		o.Message = Message{To: o.To, Err: ErrNoSession}
@@ -135,5 +135,5 @@ func (o *outbound) seal(tx Tx, plaintext []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	return o.session.store(tx)
+	return o.session.store()
 }

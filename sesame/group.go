@@ -184,7 +184,7 @@ func (d *Device) encryptFor(tx Tx, out *GroupMessage, r *groupRecord, g Group, m
 	}
 	for _, o := range outbounds {
 		if o.Err == nil && missing[o.member] {
-			if err := o.seal(tx, distribution); err != nil {
+			if err := o.seal(distribution); err != nil {
 				return err
 			}
 		}

@@ -49,8 +49,8 @@ func (d *Device) importRecord(tx Tx, a Address, record []byte, final bool) error
 		return err
 	}
 	// What is here is newer, or the record's own: it was imported before.
-	sessions = slices.DeleteFunc(sessions, func(s *session) bool {
-		if !slices.Contains(p.sessions, s.base) {
+	sessions = slices.DeleteFunc(sessions, func(s *ratchet.Session) bool {
+		if !slices.Contains(p.sessions, s.BaseKey()) {
 			return false
 		}
 		current = current && s != sessions[0]
@@ -63,11 +63,11 @@ func (d *Device) importRecord(tx Tx, a Address, record []byte, final bool) error
 	current = current && final && !p.active
 	var bases []x3dh.PublicKey
 	for _, s := range sessions {
-		s.at, s.key = a, rowSession(a, s.base)
-		if err := s.store(tx); err != nil {
+		stored := newSession(tx, s, a)
+		if err := stored.store(); err != nil {
 			return err
 		}
-		bases = append(bases, s.base)
+		bases = append(bases, stored.base)
 	}
 	// An old identity key, of late messages, is not what the device shows.
 	if current || p.newest() == none {
@@ -91,7 +91,7 @@ func (d *Device) importRecord(tx Tx, a Address, record []byte, final bool) error
 
 // parseRecord reads a RecordStructure: the sessions, the newest first, and
 // whether that is a current one. self is our identity key.
-func (d *Device) parseRecord(record []byte, self x3dh.PublicKey) (sessions []*session, current bool, err error) {
+func (d *Device) parseRecord(record []byte, self x3dh.PublicKey) (sessions []*ratchet.Session, current bool, err error) {
 	var records, previous [][]byte
 	w := wire.Decode(record)
 	for w.Next() {
@@ -119,13 +119,13 @@ func (d *Device) parseRecord(record []byte, self x3dh.PublicKey) (sessions []*se
 			return nil, false, err
 		}
 		base := s.BaseKey()
-		if slices.ContainsFunc(sessions, func(other *session) bool { return other.base == base }) {
+		if slices.ContainsFunc(sessions, func(other *ratchet.Session) bool { return other.BaseKey() == base }) {
 			return nil, false, ratchet.ErrCorrupt
 		}
 		if s.LocalIdentity() != self {
 			return nil, false, ratchet.ErrIdentityMismatch
 		}
-		sessions = append(sessions, &session{Session: s, base: base})
+		sessions = append(sessions, s)
 	}
 	return sessions, current, nil
 }
@@ -149,13 +149,11 @@ func (d *Device) Export(tx Tx, a Address) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, ratchetKey := range s.Missing() {
-			if err := s.supply(tx, ratchetKey); err != nil {
-				return nil, err
-			}
-		}
 		b, err := s.AppendBinary(nil)
 		if err != nil {
+			if failed := s.failed(err); failed != nil {
+				err = failed
+			}
 			return nil, err
 		}
 		field := 2

@@ -238,5 +238,5 @@ func TestExportDuringStart(t *testing.T) {
 	sessions, current, err := alice.parseRecord(record, alice.published.IdentityKey)
 	require.NoError(t, err)
 	require.True(t, current)
-	require.Equal(t, alice.baseKey(bob), sessions[0].base)
+	require.Equal(t, alice.baseKey(bob), sessions[0].BaseKey())
 }

@@ -16,7 +16,7 @@ const (
 	rowsAccepted = prefix + "accept/"  // by signed prekey ID and base key: empty
 	rowsPeer     = prefix + "peer/"    // by address: peerRecord
 	rowsSession  = prefix + "session/" // by address and base key: head of a ratchet.Session
-	rowsSkipped  = prefix + "skipped/" // by address, base key and ratchet key: stored keys of a chain
+	rowsSkipped  = prefix + "skipped/" // by address, base key, ratchet key and number: a block of stored keys
 	rowsRetry    = prefix + "retry/"   // by address: retryRecord
 	rowsSent     = prefix + "sent/"    // by timestamp: sentRecord
 
@@ -50,8 +50,12 @@ func rowSession(a Address, base x3dh.PublicKey) string {
 	return string(hex.AppendEncode(b, base.Bytes()[1:]))
 }
 
-func rowSkipped(a Address, base, ratchetKey x3dh.PublicKey) string {
-	return rowsSkippedOf(a, base) + hex.EncodeToString(ratchetKey.Bytes()[1:])
+func rowSkipped(a Address, base, ratchetKey x3dh.PublicKey, block uint32) string {
+	return fmt.Sprintf("%s%08x", rowsSkippedIn(a, base, ratchetKey), block)
+}
+
+func rowsSkippedIn(a Address, base, ratchetKey x3dh.PublicKey) string {
+	return rowsSkippedOf(a, base) + hex.EncodeToString(ratchetKey.Bytes()[1:]) + "/"
 }
 
 func rowsSkippedOf(a Address, base x3dh.PublicKey) string {

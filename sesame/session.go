@@ -1,41 +1,54 @@
 package sesame
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/sotto-im/sotto/ratchet"
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// A session is a session in its rows (SPEC.md §10.2): the head, and the stored
-// keys of each receiving chain that has any. They change together, and each
-// change writes the head: its revision guards them all.
+// A session is a session in its rows (SPEC.md §10.2): the head, and blocks of
+// stored keys. They change together, and each change writes the head: its
+// revision guards them all.
 type session struct {
 	*ratchet.Session
+	rows *sessionRows
+	base x3dh.PublicKey
+}
+
+// sessionRows are the rows of a session, and where it reads its stored keys.
+type sessionRows struct {
+	tx   Tx
 	at   Address
 	base x3dh.PublicKey
-	key  string // of the head's row
+	head string // key of the head's row
 	rev  uint64
+	err  error // what went wrong with the transaction
 }
 
 // newSession is a session that has no rows yet.
-func newSession(s *ratchet.Session, a Address) *session {
+func newSession(tx Tx, s *ratchet.Session, a Address) *session {
 	base := s.BaseKey()
-	return &session{s, a, base, rowSession(a, base), 0}
+	return &session{s, &sessionRows{tx: tx, at: a, base: base, head: rowSession(a, base)}, base}
 }
 
 // session reads the head of a session that the peer's record names.
 func (d *Device) session(tx Tx, a Address, base x3dh.PublicKey) (*session, error) {
-	key := rowSession(a, base)
-	s, rev, err := get(tx, key, d.parseHead)
+	r := &sessionRows{tx: tx, at: a, base: base, head: rowSession(a, base)}
+	s, rev, err := get(tx, r.head, func(b []byte) (*ratchet.Session, error) {
+		return ratchet.ParseHead(b, d.config.Family, r)
+	})
 	if err != nil {
 		return nil, err
 	}
 	if rev == 0 {
 		return nil, d.vanished(tx, a, base)
 	}
-	return &session{s, a, base, key, rev}, nil
+	r.rev = rev
+	return &session{s, r, base}, nil
 }
 
 // vanished says why a session is not there that the peer's record named. That
@@ -51,45 +64,74 @@ func (d *Device) vanished(tx Tx, a Address, base x3dh.PublicKey) error {
 	return ErrConflict
 }
 
-// supply fetches the stored keys of a chain. A key that another transaction has
-// used since the head was read must not be missed for the wrong reason: what
-// was not a duplicate would be called one. So the head has to be the same after
-// the keys were read.
-func (s *session) supply(tx Tx, ratchetKey x3dh.PublicKey) error {
-	keys, _, err := tx.Get(rowSkipped(s.at, s.base, ratchetKey))
-	if err != nil {
-		return err
+// Block reads a block of stored keys. A key that another transaction has used
+// since the head was read must not be missed for the wrong reason: what was not a
+// duplicate would be called one. So the head has to be the same after the keys
+// were read.
+func (r *sessionRows) Block(ratchetKey x3dh.PublicKey, number uint32) (keys []byte, err error) {
+	if keys, _, err = r.tx.Get(rowSkipped(r.at, r.base, ratchetKey, number)); err == nil {
+		err = unchangedRow(r.tx, r.head, r.rev)
 	}
-	_, rev, err := tx.Get(s.key)
-	if err != nil {
-		return err
-	}
-	if rev != s.rev {
-		return ErrConflict
-	}
-	if err := s.Supply(ratchetKey, keys); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return nil
+	return keys, r.note(err)
 }
 
-// store writes the head, and the stored keys of the chains in which they
-// changed. The session is not used afterwards.
-func (s *session) store(tx Tx) error {
+// Lowest returns the numbers of the lowest n blocks of stored keys of a chain.
+func (r *sessionRows) Lowest(ratchetKey x3dh.PublicKey, n int) (numbers []uint32, err error) {
+	prefix := rowsSkippedIn(r.at, r.base, ratchetKey)
+	for key, err := range r.tx.Scan(prefix) {
+		if err != nil {
+			return nil, r.note(err)
+		}
+		number, err := strconv.ParseUint(key[len(prefix):], 16, 32)
+		if err != nil {
+			return nil, r.note(ErrCorrupt)
+		}
+		if numbers = append(numbers, uint32(number)); len(numbers) == n {
+			break
+		}
+	}
+	return numbers, r.note(unchangedRow(r.tx, r.head, r.rev))
+}
+
+func (r *sessionRows) note(err error) error {
+	if err != nil {
+		r.err = err
+	}
+	return err
+}
+
+// failed returns what is wrong with the transaction, or with the rows, when a
+// session has answered verdict.
+func (s *session) failed(verdict error) error {
+	if s.rows.err == nil && errors.Is(verdict, ratchet.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, verdict)
+	}
+	return s.rows.err
+}
+
+// store writes the head, and the blocks of stored keys that changed. The session
+// is not used afterwards.
+func (s *session) store() error {
+	r := s.rows
 	head, err := s.AppendHead(nil)
 	if err != nil {
 		return err
 	}
-	if err := tx.Put(s.key, head, s.rev); err != nil {
+	if err := r.tx.Put(r.head, head, r.rev); err != nil {
 		return err
 	}
-	for ratchetKey, keys := range s.Changed() {
-		key := rowSkipped(s.at, s.base, ratchetKey)
-		_, rev, err := tx.Get(key)
-		if err == nil && keys != nil {
-			err = tx.Put(key, keys, rev)
+	for _, ratchetKey := range s.Dropped() {
+		if err := forgetRows(r.tx, rowsSkippedIn(r.at, r.base, ratchetKey)); err != nil {
+			return err
+		}
+	}
+	for b := range s.Changed() {
+		key := rowSkipped(r.at, r.base, b.RatchetKey, b.Number)
+		_, rev, err := r.tx.Get(key)
+		if err == nil && b.Keys != nil {
+			err = r.tx.Put(key, b.Keys, rev)
 		} else if err == nil {
-			err = tx.Delete(key, rev)
+			err = r.tx.Delete(key, rev)
 		}
 		if err != nil {
 			return err
@@ -103,13 +145,5 @@ func forgetSession(tx Tx, a Address, base x3dh.PublicKey) error {
 	if err := forgetRow(tx, rowSession(a, base)); err != nil {
 		return err
 	}
-	for key, err := range tx.Scan(rowsSkippedOf(a, base)) {
-		if err != nil {
-			return err
-		}
-		if err := forgetRow(tx, key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return forgetRows(tx, rowsSkippedOf(a, base))
 }

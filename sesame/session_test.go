@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,52 @@ func TestStoredKeysApart(t *testing.T) {
 		require.False(t, bob.touches(bob.decrypting(alice, late, ErrDuplicate)), "there is nothing to read")
 	}
 	bob.reads(alice, m[5], "5")
+}
+
+// R-6.3-4, R-10.2-4, R-10.2-6: a late message reads and writes the block of its key, and an evicted chain takes
+// all of its blocks with it.
+func TestBlocksOfStoredKeys(t *testing.T) {
+	alice, bob, _ := pair(t)
+	m := alice.sendsN(bob, 101)
+	bob.reads(alice, m[99], "99")
+	require.Equal(t, 4, bob.count(rowsSkipped), "0 … 98")
+	before := bob.rows()
+	bob.reads(alice, m[40], "40")
+	after := bob.rows()
+	maps.DeleteFunc(after, func(key, value string) bool { return before[key] == value })
+	changed := slices.Sorted(maps.Keys(after))
+	require.Len(t, changed, 2)
+	require.Contains(t, changed[0], "/session/")
+	require.Regexp(t, "/skipped/.*/00000001$", changed[1])
+	require.Len(t, bob.seeds(), 98)
+
+	read := map[string]int{}
+	bob.do(func(tx Tx) error {
+		r, err := bob.Decrypt(&watchedTx{Tx: tx, before: func(_ int, key string) {
+			if strings.HasPrefix(key, rowsSkipped) {
+				read[key[len(key)-9:]]++
+			}
+		}}, alice.at, m[70].Type, m[70].Bytes)
+		require.NoError(t, r.Err)
+		return err
+	})
+	require.Equal(t, map[string]int{"/00000002": 3}, read, "read, and for its revision, and written")
+	for _, i := range []int{64, 98, 0, 95} {
+		bob.reads(alice, m[i], fmt.Sprint(i))
+		bob.refuses(alice, m[i], ErrDuplicate)
+	}
+	require.Equal(t, 4, bob.count(rowsSkipped))
+	bob.reads(alice, m[96], "96")
+	bob.reads(alice, m[97], "97")
+	require.Equal(t, 3, bob.count(rowsSkipped), "the last block has no keys any more")
+	bob.reads(alice, m[100], "100")
+
+	for range ratchet.MaxReceivingChains {
+		alice.reads(bob, bob.encrypt(alice, "turn"), "turn")
+		require.Equal(t, 3, bob.count(rowsSkipped))
+		bob.reads(alice, alice.encrypt(bob, "turn"), "turn")
+	}
+	require.Zero(t, bob.count(rowsSkipped), "the chain went")
 }
 
 // R-10.2-5: each use of a stored key deletes it, in the transaction that has the plaintext.

@@ -64,7 +64,7 @@ func (d *Device) archive(tx Tx, a Address, base x3dh.PublicKey) error {
 	if err := s.Archive(); err != nil {
 		return err
 	}
-	return s.store(tx)
+	return s.store()
 }
 
 // Start makes a session with a device from its bundle, and makes it the
@@ -91,8 +91,8 @@ func (d *Device) Start(tx Tx, a Address, b *x3dh.Bundle) error {
 	if err != nil {
 		return err
 	}
-	s := newSession(r, a)
-	if err := s.store(tx); err != nil {
+	s := newSession(tx, r, a)
+	if err := s.store(); err != nil {
 		return err
 	}
 	p.seen(b.Info().IdentityKey, d.config.Trust)
@@ -133,13 +133,8 @@ func (d *Device) Forget(tx Tx, a Address) error {
 		return err
 	}
 	for _, prefix := range []string{rowsSession, rowsSkipped, rowsReceiver, rowsChain} { // whatever the peer's row says
-		for key, err := range tx.Scan(prefix + a.key() + "/") {
-			if err != nil {
-				return err
-			}
-			if err := forgetRow(tx, key); err != nil {
-				return err
-			}
+		if err := forgetRows(tx, prefix+a.key()+"/"); err != nil {
+			return err
 		}
 	}
 	if err := d.forgetRetries(tx, a); err != nil {
@@ -149,6 +144,19 @@ func (d *Device) Forget(tx Tx, a Address) error {
 		return err
 	}
 	return tx.Delete(rowPeer(a), rev)
+}
+
+// forgetRows deletes the rows that begin with prefix.
+func forgetRows(tx Tx, prefix string) error {
+	for key, err := range tx.Scan(prefix) {
+		if err == nil {
+			err = forgetRow(tx, key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func forgetRow(tx Tx, key string) error {

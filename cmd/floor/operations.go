@@ -60,7 +60,7 @@ var rates = []operation{
 var curves = []curve{
 	{"sesame", "ScaleEncryptStored", "encrypt, n stored keys", 0},
 	{"sesame", "ScaleDecryptStored", "decrypt the next message, n stored keys", 0},
-	{"sesame", "ScaleDecryptSwapped", "decrypt two swapped messages, n stored keys in their chain", 1},
+	{"sesame", "ScaleDecryptSwapped", "decrypt two swapped messages, n stored keys in their chain", 0},
 	{"sesame", "ScaleChains", "decrypt, n receiving chains", 1},
 	{"sesame", "ScaleArchived", "decrypt, n archived sessions", 1},
 	{"sesame", "ScaleForgedArchived", "refuse a forgery, n archived sessions", 1},

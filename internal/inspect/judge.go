@@ -38,7 +38,7 @@ type storedSession struct {
 
 func (s *storedSession) parse() (*ratchet.Session, error) {
 	if s.head {
-		return ratchet.ParseHead(s.record, ratchet.Signal)
+		return ratchet.ParseHead(s.record, ratchet.Signal, nil)
 	}
 	return ratchet.ParseSession(s.record, ratchet.Signal)
 }

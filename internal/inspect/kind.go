@@ -87,7 +87,7 @@ var kinds = slices.Concat([]kind{
 		parse: func(b []byte) error { _, err := ratchet.ParseSession(b, ratchet.Signal); return err },
 	}, {
 		name: "session-head", title: "head of a SessionStructure", section: "6.3", secret: true, walk: whole(sessionHead),
-		parse: func(b []byte) error { _, err := ratchet.ParseHead(b, ratchet.Signal); return err },
+		parse: func(b []byte) error { _, err := ratchet.ParseHead(b, ratchet.Signal, nil); return err },
 	}, {
 		name: "record", title: "RecordStructure", section: "10.8", secret: true, walk: whole(&recordStructure),
 	}, {
