@@ -15,8 +15,7 @@ import (
 // revision guards them all.
 type session struct {
 	*ratchet.Session
-	rows *sessionRows
-	base x3dh.PublicKey
+	sessionRows
 }
 
 // sessionRows are the rows of a session, and where it reads its stored keys.
@@ -29,26 +28,29 @@ type sessionRows struct {
 	err  error // what went wrong with the transaction
 }
 
+func rowsOf(tx Tx, a Address, base x3dh.PublicKey) sessionRows {
+	return sessionRows{tx: tx, at: a, base: base, head: rowSession(a, base)}
+}
+
 // newSession is a session that has no rows yet.
 func newSession(tx Tx, s *ratchet.Session, a Address) *session {
-	base := s.BaseKey()
-	return &session{s, &sessionRows{tx: tx, at: a, base: base, head: rowSession(a, base)}, base}
+	return &session{s, rowsOf(tx, a, s.BaseKey())}
 }
 
 // session reads the head of a session that the peer's record names.
 func (d *Device) session(tx Tx, a Address, base x3dh.PublicKey) (*session, error) {
-	r := &sessionRows{tx: tx, at: a, base: base, head: rowSession(a, base)}
-	s, rev, err := get(tx, r.head, func(b []byte) (*ratchet.Session, error) {
-		return ratchet.ParseHead(b, d.config.Family, r)
-	})
-	if err != nil {
+	s := &session{nil, rowsOf(tx, a, base)}
+	parse := func(b []byte) (*ratchet.Session, error) {
+		return ratchet.ParseHead(b, d.config.Family, &s.sessionRows)
+	}
+	var err error
+	if s.Session, s.rev, err = get(tx, s.head, parse); err != nil {
 		return nil, err
 	}
-	if rev == 0 {
+	if s.rev == 0 {
 		return nil, d.vanished(tx, a, base)
 	}
-	r.rev = rev
-	return &session{s, r, base}, nil
+	return s, nil
 }
 
 // vanished says why a session is not there that the peer's record named. That
@@ -103,35 +105,34 @@ func (r *sessionRows) note(err error) error {
 // failed returns what is wrong with the transaction, or with the rows, when a
 // session has answered verdict.
 func (s *session) failed(verdict error) error {
-	if s.rows.err == nil && errors.Is(verdict, ratchet.ErrCorrupt) {
+	if s.err == nil && errors.Is(verdict, ratchet.ErrCorrupt) {
 		return fmt.Errorf("%w: %w", ErrCorrupt, verdict)
 	}
-	return s.rows.err
+	return s.err
 }
 
 // store writes the head, and the blocks of stored keys that changed. The session
 // is not used afterwards.
 func (s *session) store() error {
-	r := s.rows
 	head, err := s.AppendHead(nil)
 	if err != nil {
 		return err
 	}
-	if err := r.tx.Put(r.head, head, r.rev); err != nil {
+	if err := s.tx.Put(s.head, head, s.rev); err != nil {
 		return err
 	}
 	for _, ratchetKey := range s.Dropped() {
-		if err := forgetRows(r.tx, rowsSkippedIn(r.at, r.base, ratchetKey)); err != nil {
+		if err := forgetRows(s.tx, rowsSkippedIn(s.at, s.base, ratchetKey)); err != nil {
 			return err
 		}
 	}
 	for b := range s.Changed() {
-		key := rowSkipped(r.at, r.base, b.RatchetKey, b.Number)
-		_, rev, err := r.tx.Get(key)
+		key := rowSkipped(s.at, s.base, b.RatchetKey, b.Number)
+		_, rev, err := s.tx.Get(key)
 		if err == nil && b.Keys != nil {
-			err = r.tx.Put(key, b.Keys, rev)
+			err = s.tx.Put(key, b.Keys, rev)
 		} else if err == nil {
-			err = r.tx.Delete(key, rev)
+			err = s.tx.Delete(key, rev)
 		}
 		if err != nil {
 			return err
