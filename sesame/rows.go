@@ -1,6 +1,7 @@
 package sesame
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 
@@ -51,15 +52,22 @@ func rowSession(a Address, base x3dh.PublicKey) string {
 }
 
 func rowSkipped(a Address, base, ratchetKey x3dh.PublicKey, block uint32) string {
-	return fmt.Sprintf("%s%08x", rowsSkippedIn(a, base, ratchetKey), block)
+	b := appendSkipped(newKey(), a, base, ratchetKey)
+	return string(hex.AppendEncode(b, binary.BigEndian.AppendUint32(nil, block)))
 }
 
 func rowsSkippedIn(a Address, base, ratchetKey x3dh.PublicKey) string {
-	return rowsSkippedOf(a, base) + hex.EncodeToString(ratchetKey.Bytes()[1:]) + "/"
+	return string(appendSkipped(newKey(), a, base, ratchetKey))
+}
+
+func appendSkipped(b []byte, a Address, base, ratchetKey x3dh.PublicKey) []byte {
+	b = hex.AppendEncode(append(b, rowsSkippedOf(a, base)...), ratchetKey.Bytes()[1:])
+	return append(b, '/')
 }
 
 func rowsSkippedOf(a Address, base x3dh.PublicKey) string {
-	return rowsSkipped + a.key() + "/" + hex.EncodeToString(base.Bytes()[1:]) + "/"
+	b := append(a.appendKey(append(newKey(), rowsSkipped...)), '/')
+	return string(append(hex.AppendEncode(b, base.Bytes()[1:]), '/'))
 }
 
 // rowAccepted marks that an initial message without a one-time prekey was
