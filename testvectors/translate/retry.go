@@ -5,37 +5,8 @@ import (
 	"github.com/sotto-im/sotto/testvectors"
 )
 
-type retries struct {
-	Source, Licence string
-	LibraryVersion  string `json:"library_version"`
-	Requests        []struct {
-		Comment                string
-		Original               testvectors.Hex
-		OriginalType           uint8 `json:"original_type"`
-		Timestamp              uint64
-		DeviceID               uint32          `json:"device_id"`
-		RatchetKey             testvectors.Hex `json:"ratchet_key"`
-		DecryptionErrorMessage testvectors.Hex `json:"decryption_error_message"`
-		PlaintextContent       testvectors.Hex `json:"plaintext_content"`
-	}
-	RefusedOriginals []struct {
-		Comment      string
-		Original     testvectors.Hex
-		OriginalType uint8 `json:"original_type"`
-	} `json:"refused_originals"`
-	Contents []struct {
-		Comment          string
-		PlaintextContent testvectors.Hex `json:"plaintext_content"`
-		Accepted         bool
-	}
-}
-
-func loadRetries() (v retries, err error) {
-	return v, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &v)
-}
-
 func retryRequest() (*file, error) {
-	v, err := loadRetries()
+	v, err := testvectors.LoadRetries()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +50,7 @@ var stricterContents = map[string]bool{
 }
 
 func plaintextContent() (*file, error) {
-	v, err := loadRetries()
+	v, err := testvectors.LoadRetries()
 	if err != nil {
 		return nil, err
 	}

@@ -19,21 +19,8 @@ var stricterNote = map[string]testvectors.Note{
 }
 
 func xeddsa() (*file, error) {
-	var v struct {
-		Source, Licence, Rule string
-		Vectors               []struct {
-			Name      string
-			Public    testvectors.Hex `json:"public_u"`
-			Message   testvectors.Hex
-			Signature testvectors.Hex
-			Model     bool
-			Note      string
-			V0602     bool `json:"libsignal_0.60.2"`
-			V0900     bool `json:"libsignal_0.90.0"`
-			V01030    bool `json:"libsignal_0.103.0"`
-		}
-	}
-	if err := testvectors.Load("recorded/xeddsa-libsignal-0.60.2-0.90.0-0.103.0.json", &v); err != nil {
+	v, err := testvectors.LoadSignatures()
+	if err != nil {
 		return nil, err
 	}
 	const version = "0.60.2, 0.90.0 and 0.103.0, which agree"
@@ -92,22 +79,8 @@ func xeddsa() (*file, error) {
 }
 
 func fingerprint() (*file, error) {
-	var v struct {
-		Source, Licence string
-		LibraryVersion  string `json:"library_version"`
-		Vectors         []struct {
-			Comment    string
-			Iterations int
-			Version    uint32
-			LocalID    testvectors.Hex `json:"local_id"`
-			LocalKey   testvectors.Hex `json:"local_key"`
-			RemoteID   testvectors.Hex `json:"remote_id"`
-			RemoteKey  testvectors.Hex `json:"remote_key"`
-			Display    string
-			Scannable  testvectors.Hex
-		}
-	}
-	if err := testvectors.Load("recorded/fingerprint-libsignal-0.72.1.json", &v); err != nil {
+	v, err := testvectors.LoadFingerprints()
+	if err != nil {
 		return nil, err
 	}
 	f := &file{

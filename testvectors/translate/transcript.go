@@ -9,24 +9,8 @@ import (
 	"github.com/sotto-im/sotto/testvectors"
 )
 
-// device is one of the two as it was recorded.
-type device struct {
-	Address               string
-	RegistrationID        uint32          `json:"registration_id"`
-	IdentityPrivate       testvectors.Hex `json:"identity_private"`
-	IdentityPublic        testvectors.Hex `json:"identity_public"`
-	SignedPreKeyID        uint32          `json:"signed_prekey_id"`
-	SignedPreKeyPrivate   testvectors.Hex `json:"signed_prekey_private"`
-	SignedPreKeyPublic    testvectors.Hex `json:"signed_prekey_public"`
-	SignedPreKeySignature testvectors.Hex `json:"signed_prekey_signature"`
-	SignedPreKeyRecord    testvectors.Hex `json:"signed_prekey_record"`
-	OneTimePreKeyID       uint32          `json:"one_time_prekey_id"`
-	OneTimePreKeyPrivate  testvectors.Hex `json:"one_time_prekey_private"`
-	OneTimePreKeyPublic   testvectors.Hex `json:"one_time_prekey_public"`
-	OneTimePreKeyRecord   testvectors.Hex `json:"one_time_prekey_record"`
-}
-
-func (d *device) translate(created int64) testvectors.Device {
+// device says of one of the two what was recorded.
+func device(d *testvectors.RecordedDevice, created int64) testvectors.Device {
 	out := testvectors.Device{RegistrationID: d.RegistrationID, IdentityPrivate: d.IdentityPrivate, IdentityPublic: d.IdentityPublic}
 	if d.SignedPreKeyRecord != nil {
 		out.SignedPreKey = &testvectors.DeviceKey{ID: d.SignedPreKeyID, Private: d.SignedPreKeyPrivate, Public: d.SignedPreKeyPublic,
@@ -38,26 +22,8 @@ func (d *device) translate(created int64) testvectors.Device {
 }
 
 func session() (*file, error) {
-	var tr struct {
-		Source, Mode, Licence, Rule string
-		LibraryVersion              string `json:"library_version"`
-		OneTimePreKey               bool   `json:"one_time_prekey"`
-		Alice, Bob                  device
-		NowMS                       int64 `json:"now_ms"`
-		Steps                       []struct {
-			Op             string
-			ID             string
-			Plaintext      string `json:"plaintext_utf8"`
-			Type           uint8
-			Message        testvectors.Hex
-			Error          string
-			AliceSession   testvectors.Hex `json:"alice_session"`
-			BobSession     testvectors.Hex `json:"bob_session"`
-			RemovedPreKeys []uint32        `json:"removed_prekeys"`
-			KyberUsed      []uint32        `json:"kyber_used"`
-		}
-	}
-	if err := testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", &tr); err != nil {
+	tr, err := testvectors.LoadConversation()
+	if err != nil {
 		return nil, err
 	}
 	f := &file{
@@ -71,7 +37,7 @@ func session() (*file, error) {
 	}
 	t := testvectors.SessionTranscript{
 		Case:   f.next("messages of both kinds, an empty one, late ones, a duplicate, eight turns of each side", testvectors.Valid),
-		Family: "signal", Now: tr.NowMS / 1000, Alice: tr.Alice.translate(tr.NowMS), Bob: tr.Bob.translate(tr.NowMS),
+		Family: "signal", Now: tr.NowMS / 1000, Alice: device(&tr.Alice, tr.NowMS), Bob: device(&tr.Bob, tr.NowMS),
 		Steps: []testvectors.SessionStep{{Party: "alice", Op: "keys"}, {Party: "bob", Op: "keys"}},
 	}
 	messages := map[string]testvectors.Hex{}
@@ -165,32 +131,8 @@ func skip(d *wire.Decoder) {
 }
 
 func senderKey() (*file, error) {
-	var tr struct {
-		Source, Licence, Rule string
-		LibraryVersion        string `json:"library_version"`
-		DistributionID        string `json:"distribution_id"`
-		Steps                 []struct {
-			Op             string
-			Iteration      uint32
-			Plaintext      string `json:"plaintext_utf8"`
-			Message        testvectors.Hex
-			Error          string
-			SenderRecord   testvectors.Hex `json:"sender_record"`
-			ReceiverRecord testvectors.Hex `json:"receiver_record"`
-		}
-		SKDM                  testvectors.Hex
-		SKDMChainID           uint32          `json:"skdm_chain_id"`
-		SKDMIteration         uint32          `json:"skdm_iteration"`
-		SKDMChainKey          testvectors.Hex `json:"skdm_chain_key"`
-		SenderRecordInitial   testvectors.Hex `json:"sender_record_initial"`
-		CreateAgain           bool            `json:"create_again_is_identical"`
-		ReceiverRecordInitial testvectors.Hex `json:"receiver_record_initial"`
-		LateSKDM              testvectors.Hex `json:"late_skdm"`
-		LateIteration         uint32          `json:"late_iteration"`
-		ReceiverRecordAfter   testvectors.Hex `json:"receiver_record_after_reprocessing_late_skdm"`
-		BadSignatureError     string          `json:"bad_signature_error"`
-	}
-	if err := testvectors.Load("recorded/senderkey-libsignal-0.72.1.json", &tr); err != nil {
+	tr, err := testvectors.LoadGroup()
+	if err != nil {
 		return nil, err
 	}
 	f := &file{
