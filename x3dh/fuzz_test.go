@@ -81,45 +81,11 @@ func bytesAllocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// recording is what the decoders here read of the recorded transcript.
-type recording struct {
-	Bob struct {
-		RegistrationID        uint32
-		IdentityPublic        testvectors.Hex
-		IdentityPrivate       testvectors.Hex
-		SignedPreKeyID        uint32
-		SignedPreKeyPublic    testvectors.Hex
-		SignedPreKeySignature testvectors.Hex
-		SignedPreKeyRecord    testvectors.Hex
-		OneTimePreKeyRecord   testvectors.Hex
-	}
-	initial [][]byte
-}
-
-func record(f *testing.F) (r recording) {
+// record is the recorded conversation.
+func record(f *testing.F) *testvectors.RecordedConversation {
 	f.Helper()
-	var file map[string]any
-	require.NoError(f, testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", &file))
-	bob := file["bob"].(map[string]any)
-	bytesOf := func(v any) (h testvectors.Hex) {
-		require.NoError(f, h.UnmarshalJSON([]byte(`"`+v.(string)+`"`)))
-		require.NotEmpty(f, h)
-		return h
-	}
-	r.Bob.RegistrationID = uint32(bob["registration_id"].(float64))
-	r.Bob.IdentityPublic = bytesOf(bob["identity_public"])
-	r.Bob.IdentityPrivate = bytesOf(bob["identity_private"])
-	r.Bob.SignedPreKeyID = uint32(bob["signed_prekey_id"].(float64))
-	r.Bob.SignedPreKeyPublic = bytesOf(bob["signed_prekey_public"])
-	r.Bob.SignedPreKeySignature = bytesOf(bob["signed_prekey_signature"])
-	r.Bob.SignedPreKeyRecord = bytesOf(bob["signed_prekey_record"])
-	r.Bob.OneTimePreKeyRecord = bytesOf(bob["one_time_prekey_record"])
-	for _, s := range file["steps"].([]any) {
-		if step := s.(map[string]any); step["message"] != nil && step["type"].(float64) == 3 {
-			r.initial = append(r.initial, bytesOf(step["message"]))
-		}
-	}
-	require.NotEmpty(f, r.initial)
+	r, err := testvectors.LoadConversation()
+	require.NoError(f, err)
 	return r
 }
 
@@ -177,9 +143,12 @@ func encodeT(t *testing.T, v appender) []byte {
 
 func FuzzParseInitialMessage(f *testing.F) {
 	var seeds []seed
-	for _, b := range record(f).initial {
-		seeds = append(seeds, seed{b, true})
+	for _, s := range record(f).Steps {
+		if s.Type == 3 {
+			seeds = append(seeds, seed{s.Message, true})
+		}
 	}
+	require.Len(f, seeds, 3)
 	bare := InitialMessage{
 		Version:     0x33,
 		BaseKey:     GenerateIdentityKey().Public(),
