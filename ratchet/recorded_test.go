@@ -13,44 +13,8 @@ import (
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// A transcript of a conversation between two devices of a recorded peer: every
-// private key, every message, and the session record after every step.
-type transcript struct {
-	Source, Mode, Licence, Rule string
-	LibraryVersion              string `json:"library_version"`
-	OneTimePreKey               bool   `json:"one_time_prekey"`
-	Alice, Bob                  struct {
-		Address               string
-		RegistrationID        uint32          `json:"registration_id"`
-		IdentityPrivate       testvectors.Hex `json:"identity_private"`
-		IdentityPublic        testvectors.Hex `json:"identity_public"`
-		SignedPreKeyID        uint32          `json:"signed_prekey_id"`
-		SignedPreKeyPrivate   testvectors.Hex `json:"signed_prekey_private"`
-		SignedPreKeyPublic    testvectors.Hex `json:"signed_prekey_public"`
-		SignedPreKeySignature testvectors.Hex `json:"signed_prekey_signature"`
-		SignedPreKeyRecord    testvectors.Hex `json:"signed_prekey_record"`
-		OneTimePreKeyID       uint32          `json:"one_time_prekey_id"`
-		OneTimePreKeyPrivate  testvectors.Hex `json:"one_time_prekey_private"`
-		OneTimePreKeyPublic   testvectors.Hex `json:"one_time_prekey_public"`
-		OneTimePreKeyRecord   testvectors.Hex `json:"one_time_prekey_record"`
-	}
-	NowMS uint64 `json:"now_ms"`
-	Steps []struct {
-		Op             string
-		ID             string
-		Plaintext      string `json:"plaintext_utf8"`
-		Type           Type
-		Message        testvectors.Hex
-		Error          string
-		AliceSession   testvectors.Hex `json:"alice_session"`
-		BobSession     testvectors.Hex `json:"bob_session"`
-		RemovedPreKeys []uint32        `json:"removed_prekeys"`
-		KyberUsed      []uint32        `json:"kyber_used"`
-	}
-}
-
 // currentSession takes the current session out of a RecordStructure.
-func currentSession(t *testing.T, record []byte) []byte {
+func currentSession(t testing.TB, record []byte) []byte {
 	t.Helper()
 	d := wire.Decode(record)
 	require.True(t, d.Next())
@@ -72,9 +36,8 @@ func parseState(t *testing.T, session []byte) *state {
 // that we would store has the bytes of the peer's. Fresh keys are taken from
 // the records.
 func TestRecordedTranscript(t *testing.T) {
-	var tr transcript
-	require.NoError(t, testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", &tr))
-	require.Len(t, tr.Steps, 42)
+	tr, err := testvectors.LoadConversation()
+	require.NoError(t, err)
 
 	// The keys of both sides.
 	key := func(private, public testvectors.Hex) (curve.PrivateKey, curve.PublicKey) {
@@ -145,7 +108,7 @@ func TestRecordedTranscript(t *testing.T) {
 				Version: 3, LocalIdentity: aliceID, RemoteIdentity: bobID,
 				BaseKey: h.BaseKey, RemoteRegistrationID: tr.Bob.RegistrationID,
 			}, Config{RegistrationID: tr.Alice.RegistrationID})
-			s.pending = &pendingPreKey{h.OneTimePreKeyID, tr.Bob.SignedPreKeyID, tr.NowMS / 1000}
+			s.pending = &pendingPreKey{h.OneTimePreKeyID, tr.Bob.SignedPreKeyID, uint64(tr.NowMS) / 1000}
 			h.SignedPreKey = signed
 			require.NoError(t, s.initiate(h, after.sending.private))
 			require.Equal(t, want, s.appendBinary(nil), "step %d: record", i)
@@ -154,7 +117,7 @@ func TestRecordedTranscript(t *testing.T) {
 			s := newSession(parseState(t, records[side]))
 			got, typ, err := s.Encrypt(nil, []byte(step.Plaintext))
 			require.NoError(t, err)
-			require.Equal(t, step.Type, typ)
+			require.Equal(t, Type(step.Type), typ)
 			require.Equal(t, []byte(step.Message), got, "step %d: message", i)
 			require.Equal(t, want, s.load().appendBinary(nil), "step %d: record", i)
 
