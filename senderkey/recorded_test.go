@@ -11,38 +11,10 @@ import (
 	"github.com/sotto-im/sotto/testvectors"
 )
 
-// A transcript of a group of a recorded peer: what one device sent and another
-// received, and the record of both after every step.
-type transcript struct {
-	Source, Licence, Rule string
-	LibraryVersion        string `json:"library_version"`
-	DistributionID        string `json:"distribution_id"`
-	Steps                 []struct {
-		Op             string
-		Iteration      uint32
-		Plaintext      string `json:"plaintext_utf8"`
-		Message        testvectors.Hex
-		Error          string
-		SenderRecord   testvectors.Hex `json:"sender_record"`
-		ReceiverRecord testvectors.Hex `json:"receiver_record"`
-	}
-	SKDM                  testvectors.Hex
-	SKDMChainID           uint32          `json:"skdm_chain_id"`
-	SKDMIteration         uint32          `json:"skdm_iteration"`
-	SKDMChainKey          testvectors.Hex `json:"skdm_chain_key"`
-	SenderRecordInitial   testvectors.Hex `json:"sender_record_initial"`
-	CreateAgain           bool            `json:"create_again_is_identical"`
-	ReceiverRecordInitial testvectors.Hex `json:"receiver_record_initial"`
-	LateSKDM              testvectors.Hex `json:"late_skdm"`
-	LateIteration         uint32          `json:"late_iteration"`
-	ReceiverRecordAfter   testvectors.Hex `json:"receiver_record_after_reprocessing_late_skdm"`
-	BadSignatureError     string          `json:"bad_signature_error"`
-}
-
-func loadTranscript(t testing.TB) (tr transcript, id DistributionID) {
+func loadTranscript(t testing.TB) (*testvectors.RecordedGroup, DistributionID) {
 	t.Helper()
-	require.NoError(t, testvectors.Load("recorded/senderkey-libsignal-0.72.1.json", &tr))
-	require.Len(t, tr.Steps, 11)
+	tr, err := testvectors.LoadGroup()
+	require.NoError(t, err)
 	b, err := hex.DecodeString(strings.ReplaceAll(tr.DistributionID, "-", ""))
 	require.NoError(t, err)
 	return tr, DistributionID(b)
