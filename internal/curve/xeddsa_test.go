@@ -13,25 +13,10 @@ import (
 	"github.com/sotto-im/sotto/testvectors"
 )
 
-type xeddsaVectors struct {
-	Source, Licence, Rule string
-	Vectors               []struct {
-		Name      string
-		Public    testvectors.Hex `json:"public_u"`
-		Message   testvectors.Hex
-		Signature testvectors.Hex
-		Model     bool
-		Note      string
-		V0602     bool `json:"libsignal_0.60.2"`
-		V0900     bool `json:"libsignal_0.90.0"`
-		V01030    bool `json:"libsignal_0.103.0"`
-	}
-}
-
-func loadXEdDSA(t testing.TB) (v xeddsaVectors) {
+func loadSignatures(t testing.TB) *testvectors.RecordedSignatures {
 	t.Helper()
-	require.NoError(t, testvectors.Load("recorded/xeddsa-libsignal-0.60.2-0.90.0-0.103.0.json", &v))
-	require.Len(t, v.Vectors, 20)
+	v, err := testvectors.LoadSignatures()
+	require.NoError(t, err)
 	return v
 }
 
@@ -48,7 +33,7 @@ func verifyRaw(u, message, signature []byte) bool {
 // dialects verify, and a flipped sign bit does not.
 func TestXEdDSADialectVectors(t *testing.T) {
 	differences := 0
-	for _, v := range loadXEdDSA(t).Vectors {
+	for _, v := range loadSignatures(t).Vectors {
 		require.Equal(t, v.V01030, v.V0602)
 		require.Equal(t, v.V01030, v.V0900)
 		want := v.V01030
@@ -189,7 +174,7 @@ func TestXEdDSAConstantZIsSafeAcrossMessages(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	n := 0
-	for _, v := range loadXEdDSA(f).Vectors {
+	for _, v := range loadSignatures(f).Vectors {
 		f.Add([]byte(v.Public), []byte(v.Message), []byte(v.Signature))
 		n++
 	}
