@@ -19,57 +19,30 @@ import (
 // A recordedSide is a device of libsignal 0.72.1: its keys, and the record of its
 // sessions with the other one after every step.
 type recordedSide struct {
-	Address               string
-	RegistrationID        uint32          `json:"registration_id"`
-	IdentityPrivate       testvectors.Hex `json:"identity_private"`
-	IdentityPublic        testvectors.Hex `json:"identity_public"`
-	SignedPreKeyID        uint32          `json:"signed_prekey_id"`
-	SignedPreKeyPrivate   testvectors.Hex `json:"signed_prekey_private"`
-	SignedPreKeyPublic    testvectors.Hex `json:"signed_prekey_public"`
-	SignedPreKeySignature testvectors.Hex `json:"signed_prekey_signature"`
-	SignedPreKeyRecord    testvectors.Hex `json:"signed_prekey_record"`
-	OneTimePreKeyID       uint32          `json:"one_time_prekey_id"`
-	OneTimePreKeyPrivate  testvectors.Hex `json:"one_time_prekey_private"`
-	OneTimePreKeyPublic   testvectors.Hex `json:"one_time_prekey_public"`
-	OneTimePreKeyRecord   testvectors.Hex `json:"one_time_prekey_record"`
-
+	testvectors.RecordedDevice
 	records [][]byte
 }
 
 type recording struct {
-	Source, Mode, Licence, Rule string
-	LibraryVersion              string `json:"library_version"`
-	OneTimePreKey               bool   `json:"one_time_prekey"`
-	Alice, Bob                  recordedSide
-	NowMS                       uint64 `json:"now_ms"`
-	Steps                       []struct {
-		Op             string
-		ID             string
-		Plaintext      string `json:"plaintext_utf8"`
-		Type           ratchet.Type
-		Message        testvectors.Hex
-		Error          string
-		AliceSession   testvectors.Hex `json:"alice_session"`
-		BobSession     testvectors.Hex `json:"bob_session"`
-		RemovedPreKeys []uint32        `json:"removed_prekeys"`
-		KyberUsed      []uint32        `json:"kyber_used"`
-	}
+	*testvectors.RecordedConversation
+	alice, bob recordedSide
 }
 
 func loadRecording(t testing.TB) *recording {
 	t.Helper()
-	r := new(recording)
-	require.NoError(t, testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", r))
+	c, err := testvectors.LoadConversation()
+	require.NoError(t, err)
+	r := &recording{c, recordedSide{RecordedDevice: c.Alice}, recordedSide{RecordedDevice: c.Bob}}
 	for _, s := range r.Steps {
 		if s.AliceSession != nil {
-			r.Alice.records = append(r.Alice.records, s.AliceSession)
+			r.alice.records = append(r.alice.records, s.AliceSession)
 		}
 		if s.BobSession != nil {
-			r.Bob.records = append(r.Bob.records, s.BobSession)
+			r.bob.records = append(r.bob.records, s.BobSession)
 		}
 	}
-	require.Len(t, r.Alice.records, 21)
-	require.Len(t, r.Bob.records, 21)
+	require.Len(t, r.alice.records, 21)
+	require.Len(t, r.bob.records, 21)
 	return r
 }
 
@@ -131,7 +104,7 @@ func TestImportExportRecorded(t *testing.T) {
 	c := &clock{start}
 	peer := Address{"peer", 1}
 	stored := 0
-	for _, side := range []*recordedSide{&r.Alice, &r.Bob} {
+	for _, side := range []*recordedSide{&r.alice, &r.bob} {
 		for i, record := range side.records {
 			a := side.moved(t, "self", c)
 			a.imports(peer, record, true)
@@ -151,10 +124,10 @@ func TestImportExportRecorded(t *testing.T) {
 func TestMovedConversationGoesOn(t *testing.T) {
 	r := loadRecording(t)
 	c := &clock{start}
-	last := len(r.Alice.records) - 1
-	alice, bob := r.Alice.moved(t, "alice", c), r.Bob.moved(t, "bob", c)
-	alice.imports(bob.at, r.Alice.records[last], true)
-	bob.imports(alice.at, r.Bob.records[last], true)
+	last := len(r.alice.records) - 1
+	alice, bob := r.alice.moved(t, "alice", c), r.bob.moved(t, "bob", c)
+	alice.imports(bob.at, r.alice.records[last], true)
+	bob.imports(alice.at, r.bob.records[last], true)
 	for i := range 6 {
 		alice.reads(bob, bob.encrypt(alice, fmt.Sprint(i)), fmt.Sprint(i))
 		bob.reads(alice, alice.encrypt(bob, fmt.Sprint(-i)), fmt.Sprint(-i))
@@ -162,9 +135,9 @@ func TestMovedConversationGoesOn(t *testing.T) {
 
 	// Before the first message: Bob has no session yet, and the prekeys that
 	// he brought along open it.
-	alice, bob = r.Alice.moved(t, "alice", c), r.Bob.moved(t, "bob", c)
-	alice.imports(bob.at, r.Alice.records[0], true)
-	k, err := x3dh.ParseSignedPreKey(r.Bob.SignedPreKeyRecord)
+	alice, bob = r.alice.moved(t, "alice", c), r.bob.moved(t, "bob", c)
+	alice.imports(bob.at, r.alice.records[0], true)
+	k, err := x3dh.ParseSignedPreKey(r.bob.SignedPreKeyRecord)
 	require.NoError(t, err)
 	c.now = k.Created()
 	require.Equal(t, 1, bob.count(rowsPreKey))
@@ -181,11 +154,11 @@ func TestMovedConversationGoesOn(t *testing.T) {
 		if op != "encrypt" {
 			continue
 		}
-		a, from := r.Bob.moved(t, "bob", c), Address{"alice", 1}
+		a, from := r.bob.moved(t, "bob", c), Address{"alice", 1}
 		previous := r.Steps[:i]
 		field := func(j int) []byte { return previous[j].BobSession }
 		if side == "bob" {
-			a, from = r.Alice.moved(t, "alice", c), Address{"bob", 1}
+			a, from = r.alice.moved(t, "alice", c), Address{"bob", 1}
 			field = func(j int) []byte { return previous[j].AliceSession }
 		}
 		for j := i - 1; j >= 0; j-- {
@@ -195,7 +168,7 @@ func TestMovedConversationGoesOn(t *testing.T) {
 			}
 		}
 		a.do(func(tx Tx) error {
-			result, err := a.Decrypt(tx, from, s.Type, s.Message)
+			result, err := a.Decrypt(tx, from, ratchet.Type(s.Type), s.Message)
 			require.NoError(t, result.Err, "step %d", i)
 			require.Equal(t, s.Plaintext, string(result.Plaintext))
 			return err
@@ -618,11 +591,11 @@ func TestAdopt(t *testing.T) {
 func FuzzImport(f *testing.F) {
 	r := loadRecording(f)
 	c := &clock{start}
-	fresh := r.Alice.moved(f, "alice", c)
+	fresh := r.alice.moved(f, "alice", c)
 	rows := fresh.rows()
 	peer := Address{"peer", 1}
 	several := 0
-	for i, record := range r.Alice.records {
+	for i, record := range r.alice.records {
 		// Two sessions: the records are all of one, so the second gets another
 		// base key.
 		other := bytes.Clone(record)
@@ -685,7 +658,7 @@ func FuzzImport(f *testing.F) {
 		})
 		for _, s := range r.Steps {
 			if s.Message != nil {
-				a.do(func(tx Tx) error { _, err := a.Decrypt(tx, peer, s.Type, s.Message); return err })
+				a.do(func(tx Tx) error { _, err := a.Decrypt(tx, peer, ratchet.Type(s.Type), s.Message); return err })
 			}
 		}
 	})

@@ -17,7 +17,7 @@ import (
 // rows, of retry requests and of libsignal's records is compared here: it takes
 // what they take, and refuses what they refuse.
 func TestInspectAgrees(t *testing.T) {
-	v := loadRetryVectors(t)
+	v := loadRetries(t)
 	key := x3dh.GenerateIdentityKey()
 	other := x3dh.GenerateIdentityKey().Public()
 	local := encodeRow(t, &localRecord{identity: key, registrationID: 5, nextPreKey: 300, nextSigned: 2})
@@ -32,8 +32,8 @@ func TestInspectAgrees(t *testing.T) {
 
 	// Sessions of one identity key, which the device of a record has to have.
 	recorded := loadRecording(t)
-	self := recorded.Bob.identity(t).Public()
-	record := recorded.Bob.records[20]
+	self := recorded.bob.identity(t).Public()
+	record := recorded.bob.records[20]
 	d := wire.Decode(record)
 	require.True(t, d.Next())
 	session := d.Bytes()

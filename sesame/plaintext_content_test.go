@@ -12,45 +12,18 @@ import (
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-type retryVectors struct {
-	Source, Licence string
-	LibraryVersion  string `json:"library_version"`
-	Requests        []struct {
-		Comment                string
-		Original               testvectors.Hex
-		OriginalType           ratchet.Type `json:"original_type"`
-		Timestamp              uint64
-		DeviceID               uint32          `json:"device_id"`
-		RatchetKey             testvectors.Hex `json:"ratchet_key"`
-		DecryptionErrorMessage testvectors.Hex `json:"decryption_error_message"`
-		PlaintextContent       testvectors.Hex `json:"plaintext_content"`
-	}
-	RefusedOriginals []struct {
-		Comment      string
-		Original     testvectors.Hex
-		OriginalType ratchet.Type `json:"original_type"`
-	} `json:"refused_originals"`
-	Contents []struct {
-		Comment          string
-		PlaintextContent testvectors.Hex `json:"plaintext_content"`
-		Accepted         bool
-	}
-}
-
-func loadRetryVectors(t testing.TB) (v retryVectors) {
+func loadRetries(t testing.TB) *testvectors.RecordedRetries {
 	t.Helper()
-	require.NoError(t, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &v))
-	require.Len(t, v.Requests, 10)
-	require.Len(t, v.RefusedOriginals, 5)
-	require.Len(t, v.Contents, 27)
+	v, err := testvectors.LoadRetries()
+	require.NoError(t, err)
 	return v
 }
 
-const groupMessage ratchet.Type = 7 // SenderKeyMessage
+const groupMessage = 7 // SenderKeyMessage
 
 // R-10.7-1: the requests that a peer made for the same messages, byte for byte.
 func TestRetryRequestVectors(t *testing.T) {
-	v := loadRetryVectors(t)
+	v := loadRetries(t)
 	c := &clock{start}
 	for _, r := range v.Requests {
 		q, err := parseRetryRequest(r.PlaintextContent)
@@ -68,14 +41,14 @@ func TestRetryRequestVectors(t *testing.T) {
 
 		// A device that gets that message, of a session that it does not have.
 		bob := newApp(t, "bob", 1, c)
-		m, r2 := bob.ask(Address{"alice", r.DeviceID}, Message{Type: r.OriginalType, Bytes: r.Original}, r.Timestamp)
+		m, r2 := bob.ask(Address{"alice", r.DeviceID}, Message{Type: ratchet.Type(r.OriginalType), Bytes: r.Original}, r.Timestamp)
 		require.Error(t, r2.Err, r.Comment)
 		require.NotNil(t, m, r.Comment)
 		require.Equal(t, []byte(r.PlaintextContent), m.Bytes, r.Comment)
 		require.Equal(t, ratchet.PlaintextContent, m.Type)
 	}
 	for _, r := range v.RefusedOriginals {
-		m, r2 := newApp(t, "bob", 1, c).ask(Address{"alice", 1}, Message{Type: r.OriginalType, Bytes: r.Original}, 1)
+		m, r2 := newApp(t, "bob", 1, c).ask(Address{"alice", 1}, Message{Type: ratchet.Type(r.OriginalType), Bytes: r.Original}, 1)
 		require.Error(t, r2.Err, r.Comment)
 		require.Nil(t, m, r.Comment)
 	}
@@ -95,7 +68,7 @@ func TestPlaintextContentCanonical(t *testing.T) {
 		"an overlong length":                     true,
 		"a device over 32 bits":                  true,
 	}
-	v := loadRetryVectors(t)
+	v := loadRetries(t)
 	seen := 0
 	for _, r := range v.Contents {
 		_, err := parseRetryRequest(r.PlaintextContent)
@@ -124,7 +97,7 @@ func TestPlaintextContentCanonical(t *testing.T) {
 
 // R-10.7-1, R-1-2: any bytes are a request or an error, and a request has one form.
 func FuzzDecryptionErrorMessage(f *testing.F) {
-	v := loadRetryVectors(f)
+	v := loadRetries(f)
 	for _, r := range v.Requests {
 		f.Add([]byte(r.PlaintextContent), r.Timestamp, r.DeviceID)
 	}
