@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/internal/wire"
+	"github.com/sotto-im/sotto/testvectors"
 )
 
 // agree reads b as every kind: the library and the tables say the same.
@@ -113,7 +114,7 @@ func unhex(t testing.TB, s string) []byte {
 // A stored key of the next message is one too many, and one of the message before
 // is not: at the limit both decoders say the same.
 func TestStoredNumbers(t *testing.T) {
-	tr := loadGroup(t)
+	tr := recorded(t, testvectors.LoadGroup)
 	signing := wire.AppendBytes(nil, 3, wire.AppendBytes(nil, 1, tr.SKDM[len(tr.SKDM)-33:]))
 	for n, valid := range map[uint64]bool{4: true, 5: false} {
 		numbered := func(num int, n uint64) []byte {

@@ -45,7 +45,7 @@ func guess(t testing.TB, b []byte, kind string) *Report {
 // Each recorded message and record is guessed, and shows the values that were
 // recorded beside it or that the library reads.
 func TestRecordedFields(t *testing.T) {
-	tr := loadTranscript(t)
+	tr := recorded(t, testvectors.LoadConversation)
 	for _, s := range tr.Steps {
 		if s.Message == nil {
 			continue
@@ -53,7 +53,7 @@ func TestRecordedFields(t *testing.T) {
 		kind, prefix := "message", ""
 		inner := []byte(s.Message)
 		r := &Report{}
-		if s.Type == ratchet.Initial {
+		if ratchet.Type(s.Type) == ratchet.Initial {
 			kind, prefix = "prekey-message", "message."
 			r = guess(t, s.Message, kind)
 			text, raw := values(r)
@@ -108,19 +108,19 @@ func TestRecordedFields(t *testing.T) {
 	text, raw := values(guess(t, tr.Bob.SignedPreKeyRecord, "signed-prekey"))
 	require.Equal(t, fmt.Sprint(tr.Bob.SignedPreKeyID), text["id"])
 	require.Equal(t, hex.EncodeToString(tr.Bob.SignedPreKeyPublic), text["public_key"])
-	require.Equal(t, hex.EncodeToString(tr.Bob.SignedPreKeySig), text["signature"])
+	require.Equal(t, hex.EncodeToString(tr.Bob.SignedPreKeySignature), text["signature"])
 	require.Equal(t, hex.EncodeToString(tr.Bob.SignedPreKeyPrivate), raw["private_key"])
 	text, _ = values(guess(t, tr.Bob.OneTimePreKeyRecord, "prekey"))
 	require.Equal(t, fmt.Sprint(tr.Bob.OneTimePreKeyID), text["id"])
-	text, _ = values(guess(t, tr.bundle(t), "bundle"))
+	text, _ = values(guess(t, bundleOf(t, &tr.Bob), "bundle"))
 	require.Equal(t, hex.EncodeToString(tr.Bob.SignedPreKeyPublic), text["signed_pre_key"])
 	require.Equal(t, "3", text["device_id"])
-	text, _ = values(guess(t, tr.identity(), "identity"))
+	text, _ = values(guess(t, identityOf(&tr.Bob), "identity"))
 	require.Equal(t, hex.EncodeToString(tr.Bob.IdentityPublic), text["public_key"])
 }
 
 func TestRecordedGroupFields(t *testing.T) {
-	tr := loadGroup(t)
+	tr := recorded(t, testvectors.LoadGroup)
 	for _, s := range tr.Steps {
 		if s.Op == "encrypt" {
 			text, _ := values(guess(t, s.Message, "group-message"))
@@ -148,9 +148,7 @@ func TestRecordedGroupFields(t *testing.T) {
 }
 
 func TestRecordedNumbersAndRequests(t *testing.T) {
-	var numbers fingerprints
-	require.NoError(t, testvectors.Load("recorded/fingerprint-libsignal-0.72.1.json", &numbers))
-	for _, v := range numbers.Vectors {
+	for _, v := range recorded(t, testvectors.LoadFingerprints).Vectors {
 		b, as := Decode([]byte(groups(v.Display)))
 		require.Equal(t, "60 digits", as)
 		text, _ := values(guess(t, b, "safety-number"))
@@ -159,10 +157,8 @@ func TestRecordedNumbersAndRequests(t *testing.T) {
 		text, _ = values(guess(t, v.Scannable, "scannable"))
 		require.Equal(t, fmt.Sprint(v.Version), text["version"])
 	}
-	var retries retryVectors
-	require.NoError(t, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &retries))
-	for _, q := range retries.Requests {
-		for kind, b := range map[string][]byte{"retry": q.Content, "decryption-error": q.Message} {
+	for _, q := range recorded(t, testvectors.LoadRetries).Requests {
+		for kind, b := range map[string][]byte{"retry": q.PlaintextContent, "decryption-error": q.DecryptionErrorMessage} {
 			text, _ := values(guess(t, b, kind))
 			p := ""
 			if kind == "retry" {
@@ -183,14 +179,14 @@ func TestMutatedInputs(t *testing.T) {
 	}
 	all := samples(t)
 	rng := rand.New(rand.NewPCG(6, 3))
-	tr := loadTranscript(t)
+	tr := recorded(t, testvectors.LoadConversation)
 	var record []byte
 	for _, s := range tr.Steps {
 		if len(s.BobSession) > 0 {
 			record = s.BobSession
 		}
 	}
-	group := loadGroup(t)
+	group := recorded(t, testvectors.LoadGroup)
 	invalid, judged := 0, 0
 	for i := range 10_000 {
 		s := all[rng.IntN(len(all))]
@@ -208,7 +204,7 @@ func TestMutatedInputs(t *testing.T) {
 		if !r.Valid {
 			invalid++
 		}
-		if err := r.Judge(o, record, tr.identity(), tr.Bob.SignedPreKeyRecord, tr.Bob.OneTimePreKeyRecord, group.ReceiverRecordInitial); err == nil {
+		if err := r.Judge(o, record, identityOf(&tr.Bob), tr.Bob.SignedPreKeyRecord, tr.Bob.OneTimePreKeyRecord, group.ReceiverRecordInitial); err == nil {
 			judged++
 			require.NotEmpty(t, r.Verdict.Reason)
 		} else {
@@ -250,8 +246,8 @@ func TestOutputIsBounded(t *testing.T) {
 
 // No secret of a record is in any form of a report.
 func TestSecretsAreNotShown(t *testing.T) {
-	tr := loadTranscript(t)
-	group := loadGroup(t)
+	tr := recorded(t, testvectors.LoadConversation)
+	group := recorded(t, testvectors.LoadGroup)
 	secrets := []string{
 		hex.EncodeToString(tr.Bob.IdentityPrivate), hex.EncodeToString(tr.Bob.SignedPreKeyPrivate),
 		hex.EncodeToString(tr.Bob.OneTimePreKeyPrivate), hex.EncodeToString(group.SKDMChainKey),
@@ -288,7 +284,7 @@ var update = flag.Bool("update", false, "write the golden reports")
 
 // The reports of a few inputs, as people see them: -update writes them.
 func TestGolden(t *testing.T) {
-	tr := loadTranscript(t)
+	tr := recorded(t, testvectors.LoadConversation)
 	first := []byte(nil)
 	for _, s := range tr.Steps {
 		if s.Message != nil {
@@ -296,13 +292,11 @@ func TestGolden(t *testing.T) {
 			break
 		}
 	}
-	group := loadGroup(t)
-	var retries retryVectors
-	require.NoError(t, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &retries))
+	group := recorded(t, testvectors.LoadGroup)
 	frame := unhex(t, "010a3e0a380a10"+strings.Repeat("01", 16)+"1210"+strings.Repeat("02", 16)+"1a10"+strings.Repeat("07", 16)+"2002"+"1003"+"2001")
 	for name, b := range map[string][]byte{
 		"prekey-message": first, "truncated": first[:120], "group-message": group.Steps[0].Message,
-		"receiver-record": group.ReceiverRecordInitial, "bundle": tr.bundle(t), "retry": retries.Requests[0].Content, "frame": frame,
+		"receiver-record": group.ReceiverRecordInitial, "bundle": bundleOf(t, &tr.Bob), "retry": recorded(t, testvectors.LoadRetries).Requests[0].PlaintextContent, "frame": frame,
 	} {
 		r, err := Inspect(b, Options{})
 		require.NoError(t, err)
@@ -328,7 +322,7 @@ func FuzzInspect(f *testing.F) {
 			f.Add(s.b)
 		}
 	}
-	tr := loadTranscript(f)
+	tr := recorded(f, testvectors.LoadConversation)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 1<<14 {
 			return
@@ -336,7 +330,7 @@ func FuzzInspect(f *testing.F) {
 		agree(t, b)
 		r, err := Inspect(b, Options{})
 		require.NoError(t, err)
-		if err := r.Judge(Options{}, tr.Steps[0].AliceSession, tr.identity(), tr.Bob.SignedPreKeyRecord); err != nil {
+		if err := r.Judge(Options{}, tr.Steps[0].AliceSession, identityOf(&tr.Bob), tr.Bob.SignedPreKeyRecord); err != nil {
 			require.ErrorIs(t, err, ErrNotMessage)
 		}
 		var out bytes.Buffer

@@ -21,122 +21,12 @@ type sample struct {
 	b            []byte
 }
 
-// A transcript is what the recorded files say that a report is compared with.
-type transcript struct {
-	Alice, Bob struct {
-		RegistrationID       uint32          `json:"registration_id"`
-		IdentityPrivate      testvectors.Hex `json:"identity_private"`
-		IdentityPublic       testvectors.Hex `json:"identity_public"`
-		SignedPreKeyID       uint32          `json:"signed_prekey_id"`
-		SignedPreKeyPrivate  testvectors.Hex `json:"signed_prekey_private"`
-		SignedPreKeyPublic   testvectors.Hex `json:"signed_prekey_public"`
-		SignedPreKeySig      testvectors.Hex `json:"signed_prekey_signature"`
-		SignedPreKeyRecord   testvectors.Hex `json:"signed_prekey_record"`
-		OneTimePreKeyID      uint32          `json:"one_time_prekey_id"`
-		OneTimePreKeyPrivate testvectors.Hex `json:"one_time_prekey_private"`
-		OneTimePreKeyPublic  testvectors.Hex `json:"one_time_prekey_public"`
-		OneTimePreKeyRecord  testvectors.Hex `json:"one_time_prekey_record"`
-
-		Address string
-	}
-	Steps []struct {
-		Op             string
-		ID             string
-		Plaintext      string `json:"plaintext_utf8"`
-		Type           ratchet.Type
-		Message        testvectors.Hex
-		Error          string
-		AliceSession   testvectors.Hex `json:"alice_session"`
-		BobSession     testvectors.Hex `json:"bob_session"`
-		RemovedPreKeys []uint32        `json:"removed_prekeys"`
-		KyberUsed      []uint32        `json:"kyber_used"`
-	}
-
-	Source, Mode, Licence, Rule string
-	LibraryVersion              string `json:"library_version"`
-	OneTimePreKey               bool   `json:"one_time_prekey"`
-	NowMS                       uint64 `json:"now_ms"`
-}
-
-func loadTranscript(t testing.TB) (tr transcript) {
+// recorded is what a loader of testvectors gives.
+func recorded[T any](t testing.TB, load func() (*T, error)) *T {
 	t.Helper()
-	require.NoError(t, testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", &tr))
-	require.Len(t, tr.Steps, 42)
-	return tr
-}
-
-type groupTranscript struct {
-	DistributionID string `json:"distribution_id"`
-	Steps          []struct {
-		Op             string
-		Iteration      uint32
-		Plaintext      string `json:"plaintext_utf8"`
-		Message        testvectors.Hex
-		Error          string
-		SenderRecord   testvectors.Hex `json:"sender_record"`
-		ReceiverRecord testvectors.Hex `json:"receiver_record"`
-	}
-	SKDM                  testvectors.Hex
-	SKDMChainID           uint32          `json:"skdm_chain_id"`
-	SKDMIteration         uint32          `json:"skdm_iteration"`
-	SKDMChainKey          testvectors.Hex `json:"skdm_chain_key"`
-	SenderRecordInitial   testvectors.Hex `json:"sender_record_initial"`
-	CreateAgain           bool            `json:"create_again_is_identical"`
-	ReceiverRecordInitial testvectors.Hex `json:"receiver_record_initial"`
-	LateSKDM              testvectors.Hex `json:"late_skdm"`
-	LateIteration         uint32          `json:"late_iteration"`
-	ReceiverRecordAfter   testvectors.Hex `json:"receiver_record_after_reprocessing_late_skdm"`
-	BadSignatureError     string          `json:"bad_signature_error"`
-
-	Source, Licence, Rule string
-	LibraryVersion        string `json:"library_version"`
-}
-
-func loadGroup(t testing.TB) (tr groupTranscript) {
-	t.Helper()
-	require.NoError(t, testvectors.Load("recorded/senderkey-libsignal-0.72.1.json", &tr))
-	require.Len(t, tr.Steps, 11)
-	return tr
-}
-
-type fingerprints struct {
-	Vectors []struct {
-		Comment             string
-		Iterations, Version uint32
-		LocalID             testvectors.Hex `json:"local_id"`
-		LocalKey            testvectors.Hex `json:"local_key"`
-		RemoteID            testvectors.Hex `json:"remote_id"`
-		RemoteKey           testvectors.Hex `json:"remote_key"`
-		Display             string
-		Scannable           testvectors.Hex
-	}
-	Source, Licence string
-	LibraryVersion  string `json:"library_version"`
-}
-
-type retryVectors struct {
-	Requests []struct {
-		Comment      string
-		Original     testvectors.Hex
-		OriginalType ratchet.Type `json:"original_type"`
-		Timestamp    uint64
-		DeviceID     uint32          `json:"device_id"`
-		RatchetKey   testvectors.Hex `json:"ratchet_key"`
-		Message      testvectors.Hex `json:"decryption_error_message"`
-		Content      testvectors.Hex `json:"plaintext_content"`
-	}
-	RefusedOriginals []struct {
-		Comment      string
-		Original     testvectors.Hex
-		OriginalType ratchet.Type `json:"original_type"`
-	} `json:"refused_originals"`
-	Contents []struct {
-		Comment  string
-		Content  testvectors.Hex `json:"plaintext_content"`
-		Accepted bool
-	}
-	Source, Licence string
-	LibraryVersion  string `json:"library_version"`
+	v, err := load()
+	require.NoError(t, err)
+	return v
 }
 
 func encode(t testing.TB, v interface{ AppendBinary([]byte) ([]byte, error) }) []byte {
@@ -153,23 +43,23 @@ func id16(b byte) (id [16]byte) {
 	return id
 }
 
-// bundleOf is the bundle of the recorded Bob.
-func (tr *transcript) bundle(t testing.TB) []byte {
-	b := wire.AppendUint(nil, 1, uint64(tr.Bob.RegistrationID))
+// bundleOf is the bundle of a recorded device.
+func bundleOf(t testing.TB, d *testvectors.RecordedDevice) []byte {
+	b := wire.AppendUint(nil, 1, uint64(d.RegistrationID))
 	b = wire.AppendUint(b, 2, 3)
-	b = wire.AppendBytes(b, 3, tr.Bob.IdentityPublic)
-	b = wire.AppendUint(b, 4, uint64(tr.Bob.OneTimePreKeyID))
-	b = wire.AppendBytes(b, 5, tr.Bob.OneTimePreKeyPublic)
-	b = wire.AppendUint(b, 6, uint64(tr.Bob.SignedPreKeyID))
-	b = wire.AppendBytes(b, 7, tr.Bob.SignedPreKeyPublic)
-	b = wire.AppendBytes(b, 8, tr.Bob.SignedPreKeySig)
+	b = wire.AppendBytes(b, 3, d.IdentityPublic)
+	b = wire.AppendUint(b, 4, uint64(d.OneTimePreKeyID))
+	b = wire.AppendBytes(b, 5, d.OneTimePreKeyPublic)
+	b = wire.AppendUint(b, 6, uint64(d.SignedPreKeyID))
+	b = wire.AppendBytes(b, 7, d.SignedPreKeyPublic)
+	b = wire.AppendBytes(b, 8, d.SignedPreKeySignature)
 	_, err := x3dh.ParseBundle(b)
 	require.NoError(t, err)
 	return b
 }
 
-func (tr *transcript) identity() []byte {
-	return wire.AppendBytes(wire.AppendBytes(nil, 1, tr.Bob.IdentityPublic), 2, tr.Bob.IdentityPrivate)
+func identityOf(d *testvectors.RecordedDevice) []byte {
+	return wire.AppendBytes(wire.AppendBytes(nil, 1, d.IdentityPublic), 2, d.IdentityPrivate)
 }
 
 // samples are valid inputs of all kinds: all messages and records of the recorded
@@ -177,11 +67,11 @@ func (tr *transcript) identity() []byte {
 func samples(t testing.TB) (all []sample) {
 	add := func(kind, family string, b []byte) { all = append(all, sample{kind, family, b}) }
 
-	tr := loadTranscript(t)
+	tr := recorded(t, testvectors.LoadConversation)
 	var session []byte
 	for _, s := range tr.Steps {
 		if s.Message != nil {
-			add(map[ratchet.Type]string{ratchet.Ordinary: "message", ratchet.Initial: "prekey-message"}[s.Type], "", s.Message)
+			add(map[ratchet.Type]string{ratchet.Ordinary: "message", ratchet.Initial: "prekey-message"}[ratchet.Type(s.Type)], "", s.Message)
 		}
 		for _, record := range [][]byte{s.AliceSession, s.BobSession} {
 			if len(record) == 0 {
@@ -200,25 +90,21 @@ func samples(t testing.TB) (all []sample) {
 		}
 	}
 	add("record", "", wire.AppendBytes(wire.AppendBytes(nil, 1, nil), 2, session))
-	add("identity", "", tr.identity())
+	add("identity", "", identityOf(&tr.Bob))
 	add("signed-prekey", "", tr.Bob.SignedPreKeyRecord)
 	add("prekey", "", tr.Bob.OneTimePreKeyRecord)
-	add("bundle", "", tr.bundle(t))
+	add("bundle", "", bundleOf(t, &tr.Bob))
 
-	var retries retryVectors
-	require.NoError(t, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &retries))
-	for _, r := range retries.Requests {
-		add("retry", "", r.Content)
-		add("decryption-error", "", r.Message)
+	for _, r := range recorded(t, testvectors.LoadRetries).Requests {
+		add("retry", "", r.PlaintextContent)
+		add("decryption-error", "", r.DecryptionErrorMessage)
 	}
-	var numbers fingerprints
-	require.NoError(t, testvectors.Load("recorded/fingerprint-libsignal-0.72.1.json", &numbers))
-	for _, v := range numbers.Vectors {
+	for _, v := range recorded(t, testvectors.LoadFingerprints).Vectors {
 		add("safety-number", "", []byte(v.Display))
 		add("scannable", "", v.Scannable)
 	}
 
-	group := loadGroup(t)
+	group := recorded(t, testvectors.LoadGroup)
 	for _, s := range group.Steps {
 		if s.Message != nil && s.Error == "" {
 			add("group-message", "signal", s.Message)
@@ -322,7 +208,7 @@ func samples(t testing.TB) (all []sample) {
 	add("inbox", "", encode(t, &in))
 
 	// Rows of sesame, whose tests compare more of them.
-	row := wire.AppendBytes(nil, 1, tr.identity())
+	row := wire.AppendBytes(nil, 1, identityOf(&tr.Bob))
 	row = wire.AppendUint(wire.AppendUint(wire.AppendUint(row, 2, 77), 3, 101), 4, 2)
 	add("row-local", "", row)
 	row = wire.AppendBytes(nil, 1, tr.Alice.IdentityPublic)
