@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha512"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -215,42 +216,27 @@ func TestMakeBundle(t *testing.T) {
 // keys are drawn inside: every message that is encrypted has its bytes, and so
 // has every session, up to the keys that were drawn.
 func TestRecordedTranscript(t *testing.T) {
-	var tr struct {
-		Source, Mode, Licence, Rule string
-		LibraryVersion              string `json:"library_version"`
-		OneTimePreKey               bool   `json:"one_time_prekey"`
-		Alice, Bob                  m
-		NowMS                       uint64 `json:"now_ms"`
-		Steps                       []struct {
-			Op, ID, Error  string
-			Plaintext      string `json:"plaintext_utf8"`
-			Type           float64
-			Message        string
-			AliceSession   string   `json:"alice_session"`
-			BobSession     string   `json:"bob_session"`
-			RemovedPreKeys []uint32 `json:"removed_prekeys"`
-			KyberUsed      []uint32 `json:"kyber_used"`
-		}
-	}
-	require.NoError(t, testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", &tr))
+	tr, err := testvectors.LoadConversation()
+	require.NoError(t, err)
 	c := newClient(t, ratchet.Signal)
-	alice := newDevice(c, "alice", m{"identityPrivate": tr.Alice["identity_private"], "registrationId": tr.Alice["registration_id"]})
-	bob := newDevice(c, "bob", m{"identityPrivate": tr.Bob["identity_private"], "registrationId": tr.Bob["registration_id"]})
+	alice := newDevice(c, "alice", m{"identityPrivate": tr.Alice.IdentityPrivate, "registrationId": tr.Alice.RegistrationID})
+	bob := newDevice(c, "bob", m{"identityPrivate": tr.Bob.IdentityPrivate, "registrationId": tr.Bob.RegistrationID})
 	bundle := bob.ok("makeBundle", m{
-		"preKeyId": tr.Bob["one_time_prekey_id"], "preKeyPrivate": tr.Bob["one_time_prekey_private"],
-		"signedPreKeyId": tr.Bob["signed_prekey_id"], "signedPreKeyPrivate": tr.Bob["signed_prekey_private"],
+		"preKeyId": tr.Bob.OneTimePreKeyID, "preKeyPrivate": tr.Bob.OneTimePreKeyPrivate,
+		"signedPreKeyId": tr.Bob.SignedPreKeyID, "signedPreKeyPrivate": tr.Bob.SignedPreKeyPrivate,
 	})
-	require.Equal(t, tr.Bob["one_time_prekey_public"], bundle["preKeyPublic"])
-	require.Equal(t, tr.Bob["signed_prekey_public"], bundle["signedPreKeyPublic"])
+	require.Equal(t, hex.EncodeToString(tr.Bob.OneTimePreKeyPublic), bundle["preKeyPublic"])
+	require.Equal(t, hex.EncodeToString(tr.Bob.SignedPreKeyPublic), bundle["signedPreKeyPublic"])
 
 	sent := map[string]*letter{}
 	records := map[*device]string{}
 	same, turned := 0, 0
 	for i, step := range tr.Steps {
-		d, other, recorded := alice, bob, step.AliceSession
+		d, other, session := alice, bob, step.AliceSession
 		if strings.HasPrefix(step.Op, "bob.") {
-			d, other, recorded = bob, alice, step.BobSession
+			d, other, session = bob, alice, step.BobSession
 		}
+		recorded, message := hex.EncodeToString(session), hex.EncodeToString(step.Message)
 		who := m{"address": other.address}
 		if r, ok := records[d]; ok {
 			d.ok("importSession", m{"address": other.address, "record": r})
@@ -264,9 +250,9 @@ func TestRecordedTranscript(t *testing.T) {
 		case "encrypt":
 			// The session does not age: the clock says what it said.
 			r := d.ok("encrypt", m{"address": other.address, "plaintext": toHex(step.Plaintext), "now": tr.NowMS})
-			require.Equal(t, m{"type": step.Type, "ciphertext": step.Message}, r, "step %d", i)
+			require.Equal(t, m{"type": float64(step.Type), "ciphertext": message}, r, "step %d", i)
 			require.Equal(t, recorded, export(), "step %d", i)
-			sent[step.ID] = &letter{d, other, step.Type, step.Message, step.Plaintext}
+			sent[step.ID] = &letter{d, other, float64(step.Type), message, step.Plaintext}
 		case "decrypt":
 			l := sent[strings.TrimSuffix(step.ID, "-duplicate")]
 			if step.Error != "" {
