@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/internal/inspect"
+	"github.com/sotto-im/sotto/testvectors"
 )
 
 func runInspectWith(stdin string, args ...string) (code int, stdout, stderr string) {
@@ -95,23 +96,15 @@ func TestInspect(t *testing.T) {
 // With a record: the exit code is that of the verdict, and the file stays as it
 // is.
 func TestInspectSession(t *testing.T) {
-	var tr struct {
-		Steps []struct {
-			ID      string `json:"id"`
-			Message string `json:"message"`
-			Record  string `json:"bob_session"`
-		} `json:"steps"`
-	}
-	b, err := os.ReadFile("../../testvectors/recorded/x3dh-v3-libsignal-0.72.1.json")
+	tr, err := testvectors.LoadConversation()
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &tr))
 	message, record := "", ""
 	for _, s := range tr.Steps {
-		if s.Message != "" && message == "" {
-			message = s.Message
+		if s.Message != nil && message == "" {
+			message = hex.EncodeToString(s.Message)
 		}
-		if s.Record != "" {
-			record = s.Record
+		if s.BobSession != nil {
+			record = hex.EncodeToString(s.BobSession)
 		}
 	}
 	file := filepath.Join(t.TempDir(), "bob")
