@@ -13,30 +13,23 @@ import (
 // Groups: the recorded messages and records, and fresh ones of all kinds.
 func TestSchemaOfGroups(t *testing.T) {
 	schema := signalSchema(t)
-	var raw map[string]any
-	require.NoError(t, testvectors.Load("recorded/senderkey-libsignal-0.72.1.json", &raw))
-	unhex := func(s any) []byte {
-		var h testvectors.Hex
-		text, _ := s.(string)
-		require.NoError(t, h.UnmarshalJSON([]byte(`"`+text+`"`)))
-		return h
-	}
+	tr, err := testvectors.LoadGroup()
+	require.NoError(t, err)
 	messages, records := 0, 0
-	for _, s := range raw["steps"].([]any) {
-		step := s.(map[string]any)
-		if b := unhex(step["message"]); len(b) > 0 {
+	for _, step := range tr.Steps {
+		if b := step.Message; len(b) > 0 {
 			messages++
 			roundTrip(t, schema("SenderKeyMessage"), b[1:len(b)-64])
 		}
-		for _, name := range []string{"sender_record", "receiver_record"} {
-			if b := unhex(step[name]); len(b) > 0 {
+		for _, b := range [][]byte{step.SenderRecord, step.ReceiverRecord} {
+			if len(b) > 0 {
 				records++
 				roundTrip(t, schema("SenderKeyRecordStructure"), b)
 			}
 		}
 	}
 	require.Equal(t, []int{5, 11}, []int{messages, records})
-	roundTrip(t, schema("SenderKeyDistributionMessage"), unhex(raw["skdm"])[1:])
+	roundTrip(t, schema("SenderKeyDistributionMessage"), tr.SKDM[1:])
 
 	check := func(name string, skip int, v interface {
 		AppendBinary([]byte) ([]byte, error)
@@ -71,7 +64,7 @@ func TestSchemaOfGroups(t *testing.T) {
 	}
 	c := senderkey.NewChain(senderkey.Signal, senderkey.DistributionID{1})
 	check("SenderKeyRecordStructure", 0, c)
-	_, err := c.Encrypt(nil, nil)
+	_, err = c.Encrypt(nil, nil)
 	require.NoError(t, err)
 	check("SenderKeyRecordStructure", 0, c)
 }

@@ -2,7 +2,6 @@ package modeltest
 
 import (
 	"context"
-	"encoding/hex"
 	"testing"
 	"time"
 
@@ -63,20 +62,13 @@ func noUnknown(t *testing.T, m protoreflect.Message) {
 // The recorded conversation: each message and each session record.
 func TestSchemaOfRecordedConversation(t *testing.T) {
 	schema := signalSchema(t)
-	var v map[string]any
-	require.NoError(t, testvectors.Load("recorded/x3dh-v3-libsignal-0.72.1.json", &v))
-	bytes := func(m map[string]any, name string) []byte {
-		s, _ := m[name].(string)
-		b, err := hex.DecodeString(s)
-		require.NoError(t, err)
-		return b
-	}
+	v, err := testvectors.LoadConversation()
+	require.NoError(t, err)
 	messages, records := 0, 0
-	for _, s := range v["steps"].([]any) {
-		step := s.(map[string]any)
-		if b := bytes(step, "message"); len(b) > 0 {
+	for _, step := range v.Steps {
+		if b := []byte(step.Message); len(b) > 0 {
 			messages++
-			if step["type"].(float64) == 3 {
+			if step.Type == 3 {
 				roundTrip(t, schema("PreKeySignalMessage"), b[1:])
 				m, err := x3dh.ParseInitialMessage(b)
 				require.NoError(t, err)
@@ -84,8 +76,8 @@ func TestSchemaOfRecordedConversation(t *testing.T) {
 			}
 			roundTrip(t, schema("SignalMessage"), b[1:len(b)-8])
 		}
-		for _, name := range []string{"alice_session", "bob_session"} {
-			if b := bytes(step, name); len(b) > 0 {
+		for _, b := range [][]byte{step.AliceSession, step.BobSession} {
+			if len(b) > 0 {
 				records++
 				// A RecordStructure with one session: its tag, its length, and it.
 				_, _, n := protowire.ConsumeTag(b)
@@ -102,14 +94,10 @@ func TestSchemaOfRecordedConversation(t *testing.T) {
 // The recorded retry requests, which ours equal (package sesame).
 func TestSchemaOfRetryRequests(t *testing.T) {
 	content := signalSchema(t)("Content")
-	var v map[string]any
-	require.NoError(t, testvectors.Load("recorded/retry-libsignal-0.72.1.json", &v))
-	requests := v["requests"].([]any)
-	require.Len(t, requests, 10)
-	for _, r := range requests {
-		b, err := hex.DecodeString(r.(map[string]any)["plaintext_content"].(string))
-		require.NoError(t, err)
-		roundTrip(t, content, b[1:len(b)-1])
+	v, err := testvectors.LoadRetries()
+	require.NoError(t, err)
+	for _, r := range v.Requests {
+		roundTrip(t, content, r.PlaintextContent[1:len(r.PlaintextContent)-1])
 	}
 }
 
