@@ -4,8 +4,9 @@
 // The files in vectors/ have one shape, that of Wycheproof's: [Read] reads any
 // of them, [Tests] gives its tests their type. Each names the JSON Schema in
 // schemas/ that it keeps to, and Read holds it to that. "sotto verify" runs
-// them all. README.md says where each comes from and which are independent
-// evidence.
+// them all. The files in recorded/ are as they were recorded: [LoadConversation]
+// and its neighbours read them. README.md says where each comes from and which
+// are independent evidence.
 package testvectors
 
 import (
@@ -212,20 +213,6 @@ func Tests[T any](name string) ([]T, error) {
 		}
 	}
 	return tests, nil
-}
-
-// Load reads a file as it was recorded, such as
-// "recorded/fingerprint-libsignal-0.72.1.json", into v. A field of the file
-// that v does not have is an error.
-func Load(name string, v any) error {
-	b, err := files.ReadFile(name)
-	if err != nil {
-		return fmt.Errorf("testvectors: %w", err)
-	}
-	if err := decode(b, v); err != nil {
-		return fmt.Errorf("testvectors: %s: %w", name, err)
-	}
-	return nil
 }
 
 func decode(b []byte, v any) error {
