@@ -3,7 +3,6 @@ package relay
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -27,9 +26,7 @@ func TestLyingServer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, everyone...)
 			w.send(phone, 1, "yes, do it")
-			stop := w.connect(phone)
-			synctest.Wait()
-			stop()
+			w.round(phone)
 			require.NoError(t, w.server.Store.Update(func(tx *Tx) error {
 				var f envelope.Frame
 				m, err := f.Parse(tx.Get(itemKey(bob, 1)))
@@ -40,9 +37,7 @@ func TestLyingServer(t *testing.T) {
 				tx.Put(itemKey(bob, 1), b)
 				return nil
 			}))
-			stop = w.connect(bob)
-			synctest.Wait()
-			stop()
+			w.round(bob)
 			require.Empty(t, w.screen(bob), name)
 			require.Empty(t, w.clients[bob].Messages(private), name)
 			require.Equal(t, Stats{Refused: 1}, w.clients[bob].Stats(), name)
@@ -63,13 +58,9 @@ func TestSelfOnlyContentFromPeerRejected(t *testing.T) {
 		require.NoError(t, w.clients[bob].Send(private, id('m', 1), w.to(bob), []byte("take my history")))
 		require.NoError(t, w.clients[laptop].Send(private, id('m', 2), w.to(laptop), []byte("read up to 5")))
 		for _, d := range everyone {
-			stop := w.connect(d)
-			synctest.Wait()
-			stop()
+			w.round(d)
 		}
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		require.Len(t, w.clients[phone].Messages(private), 1)
 		require.Equal(t, laptop, w.clients[phone].Messages(private)[0].Sender)
 		require.Equal(t, Stats{Refused: 1}, w.clients[phone].Stats())
@@ -97,6 +88,17 @@ func kinds(t *testing.T, stream []byte) (list []string) {
 	}
 }
 
+// tapped connects a device once, as round does, and returns the kinds of frames
+// that it sent.
+func (w *world) tapped(d envelope.Device) []string {
+	a, b := net.Pipe()
+	var sent bytes.Buffer
+	stop := w.run(d, tap{a, &sent}, b)
+	synctest.Wait()
+	stop()
+	return kinds(w.t, sent.Bytes())
+}
+
 // E13: a device that receives tells nobody but the server's mailbox. There is no
 // receipt unless the application sends a message that is one.
 func TestReceiptsAreCallerOptIn(t *testing.T) {
@@ -105,17 +107,11 @@ func TestReceiptsAreCallerOptIn(t *testing.T) {
 		for n := range byte(5) {
 			w.send(phone, n+1, "hello")
 		}
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
-		a, b := net.Pipe()
-		var sent bytes.Buffer
-		stop = w.run(bob, tap{a, &sent}, b)
-		synctest.Wait()
-		stop()
+		w.round(phone)
+		sent := w.tapped(bob)
 		require.Len(t, w.screen(bob), 5)
-		require.Contains(t, kinds(t, sent.Bytes()), "*envelope.Ack")
-		require.Subset(t, []string{"*envelope.Fetch", "*envelope.Ack"}, kinds(t, sent.Bytes()))
+		require.Contains(t, sent, "*envelope.Ack")
+		require.Subset(t, []string{"*envelope.Fetch", "*envelope.Ack"}, sent)
 	})
 }
 
@@ -131,57 +127,17 @@ func TestNoReceiptForUnknownTargetOrInvalid(t *testing.T) {
 			return 2, []byte("garbage"), nil
 		}
 		require.NoError(t, m.Send(chat, id('m', 1), []envelope.Recipient{{Device: bob, RegistrationID: 102}}, []byte("x")))
-		stop := w.connect(mallory)
-		synctest.Wait()
-		stop()
-		a, b := net.Pipe()
-		var sent bytes.Buffer
-		stop = w.run(bob, tap{a, &sent}, b)
-		synctest.Wait()
-		stop()
+		w.round(mallory)
+		sent := w.tapped(bob)
 		require.Empty(t, w.screen(bob))
 		require.Equal(t, 1, w.clients[bob].Stats().Refused)
-		require.NotContains(t, kinds(t, sent.Bytes()), "*envelope.Submit")
+		require.NotContains(t, sent, "*envelope.Submit")
 		require.True(t, w.acknowledged(bob))
 	})
 }
 
-// raw talks to the server without a client.
-func (w *world) raw(d envelope.Device, frames ...[]byte) (answers []envelope.Message) {
-	a, b := net.Pipe()
-	done := make(chan struct{})
-	go func() { _ = w.server.Serve(b, d); close(done) }()
-	go func() {
-		for _, f := range frames {
-			if writeFrame(a, f) != nil {
-				return
-			}
-		}
-	}()
-	go func() { synctestWaitThenClose(a) }()
-	for {
-		buf, err := envelope.ReadDelimited(a, nil)
-		if err != nil {
-			break
-		}
-		m, err := new(envelope.Frame).Parse(buf)
-		require.NoError(w.t, err)
-		answers = append(answers, m)
-	}
-	a.Close()
-	<-done
-	return answers
-}
-
-func synctestWaitThenClose(c io.Closer) { synctest.Wait(); c.Close() }
-
 // R-8.4-6: what no honest device sends ends the connection and changes nothing.
 func TestServerRefuses(t *testing.T) {
-	frame := func(m envelope.Message) []byte {
-		b, err := m.AppendBinary(nil)
-		require.NoError(t, err)
-		return b
-	}
 	table, err := envelope.NewRecipients(envelope.Recipient{Device: bob, RegistrationID: 102, Type: 2, Ciphertext: []byte("x")},
 		envelope.Recipient{Device: laptop, RegistrationID: 101, Type: 2, Ciphertext: []byte("x")})
 	require.NoError(t, err)
@@ -192,25 +148,25 @@ func TestServerRefuses(t *testing.T) {
 		want   []envelope.Message
 	}{
 		"garbage":               {phone, [][]byte{[]byte("garbage")}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
-		"a frame of the server": {phone, [][]byte{frame(&envelope.Gap{MailboxEpoch: 1, From: 1, To: 2, Reason: envelope.Trimmed})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
-		"ack beyond the end":    {phone, [][]byte{frame(&envelope.Ack{MailboxEpoch: 1, Position: 1})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
-		"ack of another epoch":  {phone, [][]byte{frame(&envelope.Ack{MailboxEpoch: 2, Position: 1})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
-		"fetch of the future":   {phone, [][]byte{frame(&envelope.Fetch{MailboxEpoch: 1, After: 1})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
-		"another's message":     {bob, [][]byte{frame(submit)}, []envelope.Message{&envelope.Result{ID: id('m', 1), Code: envelope.Refused}}},
-		"accepted, for once":    {phone, [][]byte{frame(submit)}, []envelope.Message{&envelope.Result{ID: id('m', 1), Code: envelope.Accepted, Epoch: 1, Sequence: 1}}},
-		"accepted, and again": {phone, [][]byte{frame(submit), frame(submit)}, []envelope.Message{
+		"a frame of the server": {phone, [][]byte{frame(t, &envelope.Gap{MailboxEpoch: 1, From: 1, To: 2, Reason: envelope.Trimmed})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
+		"ack beyond the end":    {phone, [][]byte{frame(t, &envelope.Ack{MailboxEpoch: 1, Position: 1})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
+		"ack of another epoch":  {phone, [][]byte{frame(t, &envelope.Ack{MailboxEpoch: 2, Position: 1})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
+		"fetch of the future":   {phone, [][]byte{frame(t, &envelope.Fetch{MailboxEpoch: 1, After: 1})}, []envelope.Message{&envelope.Error{Code: envelope.Refused}}},
+		"another's message":     {bob, [][]byte{frame(t, submit)}, []envelope.Message{&envelope.Result{ID: id('m', 1), Code: envelope.Refused}}},
+		"accepted, for once":    {phone, [][]byte{frame(t, submit)}, []envelope.Message{&envelope.Result{ID: id('m', 1), Code: envelope.Accepted, Epoch: 1, Sequence: 1}}},
+		"accepted, and again": {phone, [][]byte{frame(t, submit), frame(t, submit)}, []envelope.Message{
 			&envelope.Result{ID: id('m', 1), Code: envelope.Accepted, Epoch: 1, Sequence: 1}, &envelope.Result{ID: id('m', 1), Code: envelope.Duplicate, Epoch: 1, Sequence: 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, everyone...)
 				w.t = t
-				got := w.raw(v.from, v.frames...)
+				got := w.ask(v.from, v.frames...)
 				require.Len(t, got, len(v.want))
 				for i := range got {
 					b, err := got[i].AppendBinary(nil)
 					require.NoError(t, err)
-					require.Equal(t, frame(v.want[i]), b)
+					require.Equal(t, frame(t, v.want[i]), b)
 				}
 			})
 		})
@@ -265,9 +221,7 @@ func TestMessageIDTwice(t *testing.T) {
 		w := newWorld(t, everyone...)
 		for _, text := range []string{"yes", "no"} {
 			w.send(phone, 1, text)
-			stop := w.connect(phone)
-			synctest.Wait()
-			stop()
+			w.round(phone)
 			require.NoError(t, w.server.Store.Update(func(tx *Tx) error {
 				for _, k := range tx.Keys("receipt/") {
 					tx.Delete(k)
@@ -275,9 +229,7 @@ func TestMessageIDTwice(t *testing.T) {
 				return nil
 			}))
 		}
-		stop := w.connect(bob)
-		synctest.Wait()
-		stop()
+		w.round(bob)
 		require.Equal(t, []string{"yes"}, w.screen(bob))
 		require.Equal(t, Stats{Duplicate: 1}, w.clients[bob].Stats())
 		require.True(t, w.acknowledged(bob))

@@ -315,12 +315,7 @@ func TestTrimmedMailbox(t *testing.T) {
 		for n := range byte(25) {
 			w.send(phone, n+1, fmt.Sprint(n+1))
 		}
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
-		stop = w.connect(bob)
-		synctest.Wait()
-		stop()
+		w.round(phone, bob)
 		require.Len(t, w.screen(bob), 10)
 		require.Equal(t, "16", w.screen(bob)[0])
 		require.Equal(t, Stats{Gaps: 15}, w.clients[bob].Stats())
@@ -337,18 +332,14 @@ func TestRestoredServer(t *testing.T) {
 		round := func() {
 			for range 2 {
 				for _, d := range everyone {
-					stop := w.connect(d)
-					synctest.Wait()
-					stop()
+					w.round(d)
 				}
 			}
 		}
 		w.send(phone, 1, "one")
 		round()
 		w.send(phone, 2, "two")
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		copied := w.server.Store.copy() // one is acknowledged, two lies in the mailboxes
 		w.send(phone, 3, "three")
 		round()

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"testing"
@@ -89,14 +88,12 @@ func TestClockBoundRepair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, everyone...)
 		w.send(bob, 9, "zero")
-		stop := w.connect(bob)
-		synctest.Wait()
-		stop()
+		w.round(bob)
 		w.setClock(phone, lamport.Max-10)
 		for n := range byte(3) {
 			w.send(phone, n, fmt.Sprint("message ", n))
 		}
-		stop = w.connect(phone)
+		stop := w.connect(phone)
 		synctest.Wait()
 		w.send(phone, 3, "message 3")
 		synctest.Wait()
@@ -106,9 +103,7 @@ func TestClockBoundRepair(t *testing.T) {
 		for i, m := range w.clients[phone].Messages(chat) {
 			require.Equal(t, uint64(i+1), decode(m.Key[13:21]), "stamp")
 		}
-		stop = w.connect(bob)
-		synctest.Wait()
-		stop()
+		w.round(bob)
 		require.Equal(t, want, w.screen(bob))
 		require.Equal(t, uint64(4), w.row("counter"))
 		require.Zero(t, w.clients[phone].Stats().Contradictions)
@@ -181,13 +176,9 @@ func TestMessagesKeepTheirOrder(t *testing.T) {
 		require.NoError(t, w.clients[phone].Send(chat, id('m', 1), append(w.to(phone), gone), []byte("one")))
 		w.send(phone, 2, "two")
 		require.NoError(t, w.clients[phone].Send(private, id('m', 3), w.to(phone), []byte("elsewhere")))
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		require.Equal(t, []string{"one", "two"}, w.screen(phone))
-		stop = w.connect(bob)
-		synctest.Wait()
-		stop()
+		w.round(bob)
 		require.Equal(t, []string{"one", "two"}, w.screen(bob))
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -309,9 +300,7 @@ func TestDirectoryOverTheLimit(t *testing.T) {
 		}
 		w.send(phone, 1, "one")
 		require.NoError(t, w.clients[phone].Send(private, id('m', 2), []envelope.Recipient{{Device: laptop, RegistrationID: 101}}, []byte("two")))
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		require.Equal(t, []string{"✗one"}, w.screen(phone))
 		require.Equal(t, Sent, w.clients[phone].Messages(private)[0].State)
 	})
@@ -324,9 +313,7 @@ func TestTooOldBeforeDevices(t *testing.T) {
 		w := newWorld(t, everyone...)
 		w.send(phone, 1, "one")
 		backup := w.stores[phone].copy()
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		require.NoError(t, w.server.Store.Update(func(tx *Tx) error {
 			for _, k := range tx.Keys("receipt/") {
 				tx.Delete(k)
@@ -335,9 +322,7 @@ func TestTooOldBeforeDevices(t *testing.T) {
 		}))
 		require.NoError(t, w.server.Register(bob, 999))
 		w.clients[phone] = w.client(phone, backup) // it never heard the answer
-		stop = w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		require.Equal(t, []string{"one"}, w.screen(phone))
 		require.Zero(t, w.clients[phone].Stats())
 		require.Len(t, w.server.Store.keys(deviceKey("item", bob)+"/"), 1)
@@ -359,17 +344,13 @@ func TestRolledBackDevice(t *testing.T) {
 					w.send(phone, n, fmt.Sprint(n))
 				}
 				for _, d := range []envelope.Device{phone, bob} {
-					stop := w.connect(d)
-					synctest.Wait()
-					stop()
+					w.round(d)
 				}
 			}
 			w.clients[bob] = w.client(bob, store)
 			w.send(phone, 9, "nine")
 			for _, d := range []envelope.Device{phone, bob} {
-				stop := w.connect(d)
-				synctest.Wait()
-				stop()
+				w.round(d)
 			}
 			require.Equal(t, Stats{Gaps: 5 - kept}, w.clients[bob].Stats())
 			require.Len(t, w.screen(bob), kept+1)
@@ -396,16 +377,12 @@ func TestRaiseEpochKeepsGaps(t *testing.T) {
 		require.Empty(t, w.server.live, "closed")
 		stopPhone()
 		for range 2 { // the second time nothing is told again
-			stop := w.connect(bob)
-			synctest.Wait()
-			stop()
+			w.round(bob)
 			require.Equal(t, []string{"3", "4", "5"}, w.screen(bob))
 			require.Equal(t, Stats{Gaps: 1}, w.clients[bob].Stats())
 		}
 		require.NoError(t, w.server.RaiseEpoch(3))
-		stop := w.connect(bob)
-		synctest.Wait()
-		stop()
+		w.round(bob)
 		require.Equal(t, Stats{Gaps: 1}, w.clients[bob].Stats(), "and not after it was acknowledged")
 	})
 }
@@ -416,15 +393,9 @@ func TestNewDeviceFetchesOnce(t *testing.T) {
 		w := newWorld(t, everyone...)
 		w.send(phone, 1, "one")
 		w.send(phone, 2, "two")
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
-		a, b := net.Pipe()
-		var sent bytes.Buffer
-		stop = w.run(bob, tap{a, &sent}, b)
-		synctest.Wait()
-		stop()
-		require.Equal(t, []string{"*envelope.Fetch", "*envelope.Ack", "*envelope.Ack"}, kinds(t, sent.Bytes()))
+		w.round(phone)
+		sent := w.tapped(bob)
+		require.Equal(t, []string{"*envelope.Fetch", "*envelope.Ack", "*envelope.Ack"}, sent)
 		require.Equal(t, []string{"one", "two"}, w.screen(bob))
 	})
 }

@@ -61,9 +61,7 @@ func TestOnlyOurselvesLeft(t *testing.T) {
 		require.NoError(t, w.clients[phone].Send(private, id('m', 2), append(w.to(phone)[:1],
 			envelope.Recipient{Device: envelope.Device{User: phone.User, ID: 9}}), []byte("for us")))
 		require.NoError(t, w.server.Unregister(bob))
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		require.Equal(t, []string{"✗for bob"}, w.screen(phone))
 		require.Equal(t, Sent, w.clients[phone].Messages(private)[0].State)
 	})
@@ -139,9 +137,7 @@ func TestGapIsStored(t *testing.T) {
 		for n := range byte(4) {
 			w.send(phone, n+1, fmt.Sprint(n+1))
 		}
-		stop := w.connect(phone)
-		synctest.Wait()
-		stop()
+		w.round(phone)
 		var item []byte
 		require.NoError(t, w.server.Store.Update(func(tx *Tx) error { item = append(item, tx.Get(itemKey(bob, 3))...); return nil }))
 		gap, err := (&envelope.Gap{MailboxEpoch: 1, From: 1, To: 4, Reason: envelope.Trimmed}).AppendBinary(nil)
@@ -175,9 +171,7 @@ func TestUnregistered(t *testing.T) {
 		require.Empty(t, w.server.live)
 		stop()
 		w.send(laptop, 1, "still here")
-		stop = w.connect(laptop)
-		synctest.Wait()
-		stop()
+		w.round(laptop)
 		require.Equal(t, []string{"…still here"}, w.screen(laptop))
 		require.NoError(t, w.server.Store.Update(func(tx *Tx) error {
 			require.Empty(t, tx.Keys("item/"))

@@ -39,6 +39,7 @@ func (w *world) ask(d envelope.Device, frames ...[]byte) (answers []envelope.Mes
 	a, b := net.Pipe()
 	served, read := make(chan struct{}), make(chan struct{})
 	go func() { _ = w.server.Serve(b, d); close(served) }()
+	var sent [][]byte
 	go func() {
 		defer close(read)
 		for {
@@ -46,11 +47,7 @@ func (w *world) ask(d envelope.Device, frames ...[]byte) (answers []envelope.Mes
 			if err != nil {
 				return
 			}
-			m, err := new(envelope.Frame).Parse(buf)
-			if err != nil {
-				return
-			}
-			answers = append(answers, m)
+			sent = append(sent, buf)
 		}
 	}()
 	for _, f := range frames {
@@ -62,6 +59,11 @@ func (w *world) ask(d envelope.Device, frames ...[]byte) (answers []envelope.Mes
 	a.Close()
 	<-served
 	<-read
+	for _, buf := range sent {
+		m, err := new(envelope.Frame).Parse(buf)
+		require.NoError(w.t, err)
+		answers = append(answers, m)
+	}
 	return answers
 }
 
