@@ -48,27 +48,15 @@ func Encrypt(b *testing.B, open Open) {
 }
 
 // Decrypt measures the next message of a chain in a transaction of its own.
-func Decrypt(b *testing.B, open Open) {
-	eachStored(b, func(b *testing.B, stored int) {
-		bare := bareDecrypt(b)
-		alice, bob := conversation(b, open, stored)
-		var messages []sesame.Message
-		for b.Loop() {
-			if len(messages) == 0 {
-				b.StopTimer()
-				messages = alice.encrypt("bob", batch)
-				b.StartTimer()
-			}
-			bob.decrypt("alice", messages[0])
-			messages = messages[1:]
-		}
-		report(b, bare, 1)
-	})
-}
+func Decrypt(b *testing.B, open Open) { decrypt(b, open, 0) }
 
 // DecryptSwapped measures two messages, the second of which comes first: one
 // makes a stored key, the other uses it.
-func DecryptSwapped(b *testing.B, open Open) {
+func DecryptSwapped(b *testing.B, open Open) { decrypt(b, open, 1, 0) }
+
+// decrypt measures messages that come in an order, each in a transaction of its
+// own.
+func decrypt(b *testing.B, open Open, order ...int) {
 	eachStored(b, func(b *testing.B, stored int) {
 		bare := bareDecrypt(b)
 		alice, bob := conversation(b, open, stored)
@@ -79,11 +67,12 @@ func DecryptSwapped(b *testing.B, open Open) {
 				messages = alice.encrypt("bob", batch)
 				b.StartTimer()
 			}
-			bob.decrypt("alice", messages[1])
-			bob.decrypt("alice", messages[0])
-			messages = messages[2:]
+			for _, i := range order {
+				bob.decrypt("alice", messages[i])
+			}
+			messages = messages[len(order):]
 		}
-		report(b, bare, 2)
+		report(b, bare, len(order))
 	})
 }
 
