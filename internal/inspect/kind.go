@@ -3,7 +3,7 @@
 // which byte is wrong. It is "sotto inspect".
 //
 // It needs no keys. With records of a device it says whether and why a message
-// would decrypt (judge.go). It changes nothing, and shows nothing that is
+// would decrypt (judge….go). It changes nothing, and shows nothing that is
 // secret: private keys, chain keys and plaintexts are there by their size only.
 //
 // Whether an input is valid is the answer of the library's decoder, the one that
