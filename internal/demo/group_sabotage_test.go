@@ -3,7 +3,6 @@ package demo
 import (
 	"bytes"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -107,7 +106,7 @@ func TestGroupSabotage(t *testing.T) {
 		}, func(a *groupAccount) int { return a.wrong }, "WRONG: that g13 is for Erin is true"},
 		{"a writer that does not store its chain with the message", func(g *group) {
 			seals(g.alice, func(seal sealer, tx sesame.Tx, v sesame.Group, plaintext []byte, wrap func([]byte) []byte) (*sesame.GroupMessage, error) {
-				return seal(forgetfulOfGroups{tx}, v, plaintext, wrap)
+				return seal(forgetful{tx, "sotto/group/"}, v, plaintext, wrap)
 			})
 		}, func(a *groupAccount) int { return a.reused }, "KEY USED TWICE:"},
 		{"a server that tells the devices different orders", func(g *group) {
@@ -136,16 +135,6 @@ func seals(m *member, f func(seal sealer, tx sesame.Tx, g sesame.Group, plaintex
 	m.sealGroup = func(tx sesame.Tx, g sesame.Group, plaintext []byte, wrap func([]byte) []byte) (*sesame.GroupMessage, error) {
 		return f(seal, tx, g, plaintext, wrap)
 	}
-}
-
-// forgetfulOfGroups does not store what becomes of a chain that there is.
-type forgetfulOfGroups struct{ sesame.Tx }
-
-func (f forgetfulOfGroups) Put(key string, value []byte, rev uint64) error {
-	if rev != 0 && strings.HasPrefix(key, "sotto/group/") {
-		return nil
-	}
-	return f.Tx.Put(key, value, rev)
 }
 
 // shuffling changes the numbers of messages to the group.

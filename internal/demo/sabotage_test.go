@@ -58,13 +58,13 @@ func TestSabotage(t *testing.T) {
 		}, func(n counts) int { return min(n.wrong, n.lost) }, "WRONG:"},
 		{"a reader that does not store its session with the text", func(c *conversation) {
 			reads(c.laptop, func(open opener, tx sesame.Tx, from sesame.Address, typ ratchet.Type, b []byte) (*sesame.Result, error) {
-				return open(forgetful{tx}, from, typ, b)
+				return open(forgetful{tx, "sotto/session/"}, from, typ, b)
 			})
 		}, func(n counts) int { return n.repeated }, "REPEATED:"},
 		{"a writer that does not store its session with the message", func(c *conversation) {
 			seal := c.phone.seal
 			c.phone.seal = func(tx sesame.Tx, plaintext []byte, to sesame.Address, id uint32) (sesame.Message, error) {
-				return seal(forgetful{tx}, plaintext, to, id)
+				return seal(forgetful{tx, "sotto/session/"}, plaintext, to, id)
 			}
 		}, func(n counts) int { return min(n.reused, n.lost) }, "KEY USED TWICE:"},
 		{"a message that is lost and looks like a duplicate", func(c *conversation) {
@@ -180,11 +180,15 @@ func reads(d *device, f func(open opener, tx sesame.Tx, from sesame.Address, typ
 	}
 }
 
-// forgetful does not store what becomes of a session that there is.
-type forgetful struct{ sesame.Tx }
+// forgetful does not store what becomes of a row that there is: a session, or a
+// chain of a group.
+type forgetful struct {
+	sesame.Tx
+	prefix string
+}
 
 func (f forgetful) Put(key string, value []byte, rev uint64) error {
-	if rev != 0 && strings.HasPrefix(key, "sotto/session/") {
+	if rev != 0 && strings.HasPrefix(key, f.prefix) {
 		return nil
 	}
 	return f.Tx.Put(key, value, rev)
