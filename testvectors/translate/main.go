@@ -32,58 +32,42 @@ func run(dir string) error {
 			return err
 		}
 	}
-	sums, err := sums(dir)
+	sums, cases, err := sums(dir)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "SHA256SUMS"), sums, 0o644); err != nil {
 		return err
 	}
-	cases, err := caseSums(dir)
-	if err != nil {
-		return err
-	}
 	return os.WriteFile(filepath.Join(dir, "CASESUMS"), cases, 0o644)
 }
 
-// caseSums is a line for each test of the vector files of a directory.
-func caseSums(dir string) ([]byte, error) {
+// sums is what sha256sum prints of the vector files of a directory, and a line for
+// each of their tests.
+func sums(dir string) (sums, cases []byte, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []byte
 	slices.Sort(names)
-	for _, name := range names {
-		f, err := testvectors.Read(os.DirFS(dir), filepath.Base(name))
+	for _, path := range names {
+		name := filepath.Base(path)
+		b, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		f, err := testvectors.Parse(b)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+		sums = fmt.Appendf(sums, "%x  %s\n", sha256.Sum256(b), name)
 		for _, g := range f.Groups {
 			for _, t := range g.Tests {
-				out = fmt.Appendln(out, t.Sum(filepath.Base(name)))
+				cases = fmt.Appendln(cases, t.Sum(name))
 			}
 		}
 	}
-	return out, nil
-}
-
-// sums is what sha256sum prints of the vector files of a directory.
-func sums(dir string) ([]byte, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	var out []byte
-	slices.Sort(names)
-	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		out = fmt.Appendf(out, "%x  %s\n", sha256.Sum256(b), filepath.Base(name))
-	}
-	return out, nil
+	return sums, cases, nil
 }
 
 // translations returns the files that are made here, by name.
