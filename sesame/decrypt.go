@@ -197,8 +197,10 @@ func (c *call) accept(m *x3dh.InitialMessage) error {
 		if err != nil {
 			return err
 		}
-		if rev != 0 { // its session was dropped since
-			c.r.Err = ErrDuplicate
+		// Its session was dropped since, or is that of the address that an earlier
+		// delivery named. Whether this message was read, nothing says.
+		if rev != 0 {
+			c.r.Err = ErrUnknownPreKey
 			return nil
 		}
 	}

@@ -182,22 +182,24 @@ func (a *app) dropSessions(peer *app) {
 	require.Zero(a.t, a.count(rowsSession))
 }
 
-// H23, H24, R-10.3-5: an initial message without a one-time prekey is accepted once, also
-// when its session is gone, and for as long as its signed prekey lives.
+// H23, H24, R-10.3-5, R-10.3-6: an initial message without a one-time prekey is accepted once, also
+// when its session is gone, and for as long as its signed prekey lives. It is no duplicate
+// then: a later message of that session, which was never read, begins with the same.
 func TestInitialMessageReplayNoOPK(t *testing.T) {
 	c := &clock{start}
 	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
 	bob.oneTime = nil
 	alice.start(bob)
-	m := alice.encrypt(bob, "once")
+	m, unread := alice.encrypt(bob, "once"), alice.encrypt(bob, "never read")
 	bob.reads(alice, m, "once")
 	bob.refuses(alice, m, ErrDuplicate)
 	bob.dropSessions(alice)
-	bob.refuses(alice, m, ErrDuplicate)
+	bob.refuses(alice, m, ErrUnknownPreKey)
+	bob.refuses(alice, unread, ErrUnknownPreKey)
 
 	c.now = c.now.Add(SignedPreKeyAge + time.Hour)
 	bob.publish()
-	bob.refuses(alice, m, ErrDuplicate)
+	bob.refuses(alice, m, ErrUnknownPreKey)
 	require.Equal(t, 1, bob.count(rowsAccepted))
 	c.now = c.now.Add(SignedPreKeyKept)
 	bob.publish()
@@ -218,6 +220,35 @@ func TestLastResortReplayRejectedAfterRestart(t *testing.T) {
 		return err
 	})
 	bob.refuses(alice, m, ErrUnknownPreKey)
+}
+
+// E19, R-10.3-5, R-10.3-6, R-10.5-4: a server that delivers an initial message in the name of another
+// device has it opened there, as what its author wrote, and not again in the
+// author's. Nothing of the author's is a duplicate for that: all is asked for, and
+// comes in a new session.
+func TestInitialMessageInAnotherName(t *testing.T) {
+	for name, oneTime := range map[string]int{"with a one-time prekey": 2, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			c := &clock{start}
+			alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+			laptop := newApp(t, "alice", 2, c)
+			bob.oneTime = bob.oneTime[:oneTime]
+			alice.start(bob)
+			first, second := alice.logged(bob, 1, "first"), alice.logged(bob, 2, "second")
+
+			r := bob.decrypt(laptop, first)
+			require.NoError(t, r.Err)
+			require.Equal(t, laptop.at, r.From)
+			require.Equal(t, alice.published.IdentityKey, r.Identity, "whoever the server says it is")
+
+			bob.refuses(alice, first, ErrUnknownPreKey)
+			bob.refuses(alice, second, ErrUnknownPreKey)
+			bob.reads(alice, alice.restart(bob, bob.asks(alice, first)), "first")
+			bob.reads(alice, alice.answers(bob, bob.asks(alice, second)), "second")
+			alice.reads(bob, bob.encrypt(alice, "answer"), "answer")
+			bob.reads(alice, alice.encrypt(bob, "and so on"), "and so on")
+		})
+	}
 }
 
 // H28, R-10.3-3: a signed prekey is replaced after a week, and opens messages for 30 days,

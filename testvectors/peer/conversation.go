@@ -108,6 +108,8 @@ func unknownPreKey(tx sesame.Tx, m *x3dh.InitialMessage) error {
 		return err
 	case rev == 0:
 		return fail(nameInvalidSignedPreKeyID, "no signed prekey %d", m.SignedPreKeyID)
+	case m.OneTimePreKeyID == nil:
+		return fail(nameDuplicatedMessage, "an initial message without one-time prekey is accepted once")
 	}
 	return fail(nameInvalidPreKeyID, "no such one-time prekey")
 }
