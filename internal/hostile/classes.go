@@ -3,7 +3,7 @@ package hostile
 // A Class is a kind of attack.
 type Class struct {
 	Name, Does string
-	Must       []Verdict // how it may surface, and no other way
+	Must       []Verdict // how it may surface, and no other way, but for what play says
 	Unseen     string    // why what is missing cannot be noticed, and what holds instead
 	play       func(*world)
 }

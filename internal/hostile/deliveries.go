@@ -5,12 +5,27 @@ import (
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
+	"github.com/sotto-im/sotto/ratchet"
 )
 
 // relabelled is how a message under another header is refused; its key is used
 // then, and the genuine one, if it comes, is a duplicate, which the user is told
 // of as well.
 var relabelled = surfaces(Mismatch, Duplicate)
+
+// unknownThere is how an ordinary message in another device's name is refused: no
+// session with that device knows its ratchet key. The genuine one is read.
+var unknownThere = surfaces(Undecryptable, NoSession)
+
+// inAnotherName is how an initial message in another device's name is refused, for
+// that one opens, as its author's (R-10.5-4): by the identity key, which is not
+// that device's, or the packed header. What it used up is gone for the genuine one
+// (R-10.3-6), if that is the first of its session.
+func (w *world) inAnotherName(m *envelope.Deliver, by Verdict) {
+	if ratchet.Type(m.Type) == ratchet.Initial {
+		w.also = surfaces(by, UnknownPreKey)
+	}
+}
 
 // undecipherable is how what no session opens is refused.
 var undecipherable = surfaces(Undecryptable, NoSession, UnknownPreKey, Duplicate)
@@ -104,22 +119,23 @@ var deliveryClasses = []Class{
 		w.send(v, list[2])
 		w.send(v, list[0])
 	}},
-	{"relabel the user", "as of another user in the conversation", undecipherable, "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
-		for _, d := range w.inside(w.named("chat")) {
-			if d.id.User != m.Header.Sender.User && d != v {
-				m.Header.Sender = d.id
-			}
-		}
+	{"relabel the user", "as of another user in the conversation", unknownThere, "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
+		w.inAnotherName(m, IdentityChanged)
+		m.Header.Sender = w.another(v, m.Header.Sender)
 	})},
-	{"relabel the device", "as of another device of the user", undecipherable, "", func(w *world) {
+	{"relabel the device", "as of another device of the user", unknownThere, "", func(w *world) {
 		v := w.members[2]
 		list := w.caughtFor(v, w.members[0], w.named("chat"), 1)
 		m := copyOf(list[0])
+		w.inAnotherName(m, IdentityChanged)
 		m.Header.Sender = w.members[1].id
 		w.send(v, m)
 		w.send(v, list[0])
 	}},
-	{"relabel as the receiver's own", "as of the device that it is for", undecipherable, "", altered("chat", func(_ *world, v *device, m *envelope.Deliver) { m.Header.Sender = v.id })},
+	{"relabel as the receiver's own", "as of the device that it is for", unknownThere, "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
+		w.inAnotherName(m, Mismatch) // there is no identity key of a device's own among its peers'
+		m.Header.Sender = v.id
+	})},
 	{"relabel the conversation", "in another one of the same people", relabelled, "", func(w *world) {
 		v := w.members[2]
 		list := w.caughtFor(v, w.members[0], w.named("chat"), 1)
@@ -312,6 +328,15 @@ func (w *world) other(v *device) *device {
 	for {
 		if d := pick(w, w.members[:]); d != v {
 			return d
+		}
+	}
+}
+
+// another is a member of another user than the sender of what v gets, and not v.
+func (w *world) another(v *device, sender envelope.Device) envelope.Device {
+	for {
+		if d := w.other(v); d.id.User != sender.User {
+			return d.id
 		}
 	}
 }

@@ -38,6 +38,7 @@ type device struct {
 	fresh   map[envelope.Device]bool     // authors whose distribution has just come
 	touched bool                         // since the last judgement
 	late    []relay.Message              // what was held, and is shown now
+	asks    []sesame.Message             // requests for what could not be read
 
 	sending *chat // a group that is written to
 	shared  []byte
@@ -70,7 +71,7 @@ func (w *world) install(id envelope.Device) *device {
 }
 
 func (w *world) installUnseen(id envelope.Device) *device {
-	d := &device{w: w, id: id, time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), known: map[envelope.Device]bool{},
+	d := &device{w: w, id: id, time: w.time, known: map[envelope.Device]bool{},
 		coming: map[string]*envelope.Deliver{}, held: map[string]*envelope.Deliver{}, fresh: map[envelope.Device]bool{}, stamps: map[string]uint64{},
 		read: map[string][]byte{}, verdicts: map[Verdict]int{}, box: box{epoch: 1, sent: map[uint64][]byte{}}}
 	must(d.rows.Do(func(tx sesame.Tx) (err error) {
@@ -362,6 +363,13 @@ func (d *device) open(tx sesame.Tx, from envelope.Device, typ uint8, ciphertext 
 	if verdict != nil {
 		if errors.Is(verdict, sesame.ErrHeld) {
 			d.held[heldKey(from, m.Header.Stamp)] = m
+		}
+		q, err := d.sesame.RetryRequest(tx, r, m.Header.Stamp)
+		if err != nil {
+			return nil, envelope.Sender{}, err
+		}
+		if q != nil {
+			d.asks = append(d.asks, *q)
 		}
 		d.note(verdictOf(verdict))
 		d.opened++

@@ -8,7 +8,9 @@
 // and device.go for the application's own rules. Between them stands an honest
 // relay.Server, and before it a layer that keeps the mailboxes and the bundles,
 // and does with them what it likes: server.go. Honest messages are written
-// between the attacks, and in them nothing may be refused or reported.
+// between the attacks, and in them nothing may be refused or reported. Before that,
+// what could not be read is asked for, so that a session that an attack has used up
+// ends.
 //
 // There is no goroutine, no clock and one source of chance: a seed is a run, but
 // for the keys.

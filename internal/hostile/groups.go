@@ -23,12 +23,8 @@ func (w *world) newGroup() (g, bob *device, c *chat, distribution *envelope.Deli
 }
 
 var groupClasses = []Class{
-	{"group: relabel the user", "as of another member", append(surfaces(Held), undecipherable...), "", altered("group", func(w *world, v *device, m *envelope.Deliver) {
-		for _, d := range w.inside(w.named("group")) {
-			if d.id.User != m.Header.Sender.User && d != v {
-				m.Header.Sender = d.id
-			}
-		}
+	{"group: relabel the user", "as of another member", surfaces(Held), "", altered("group", func(w *world, v *device, m *envelope.Deliver) {
+		m.Header.Sender = w.another(v, m.Header.Sender)
 	})},
 	{"group: relabel the conversation", "in the chat of the same people", undecipherable, "", altered("group", func(w *world, _ *device, m *envelope.Deliver) {
 		m.Header.Conversation = w.named("chat").id

@@ -19,7 +19,7 @@ func play(c Config, runs int) *Report {
 	return total
 }
 
-// R-8.6-4, R-8.6-5, R-8.10-3, R-9.2-6, R-9.3-4, R-9.3-5, R-9.6-6, R-9.6-7, R-10.6-2: whatever
+// R-8.6-4, R-8.6-5, R-8.10-3, R-9.2-6, R-9.3-4, R-9.3-5, R-9.6-6, R-9.6-7, R-10.3-6, R-10.6-2: whatever
 // the server does, it is refused, or reported, or changes nothing that a user
 // sees.
 func TestHostileServer(t *testing.T) {

@@ -47,7 +47,7 @@ func (d *device) peek(from sesame.Address, v envelope.Recipient) (r *sesame.Resu
 // retryRequest is the request of a device for a message that came altered.
 func (d *device) retryRequest(m *envelope.Deliver) (b []byte) {
 	altered := copyOf(m)
-	altered.Ciphertext[len(altered.Ciphertext)-1] ^= 1
+	altered.Ciphertext[len(altered.Ciphertext)-20] ^= 1 // before the MAC, and what a PreKey message has behind it
 	if err := d.rows.Do(func(tx sesame.Tx) error {
 		r, err := d.sesame.Decrypt(tx, address(m.Header.Sender), ratchet.Type(m.Type), altered.Ciphertext)
 		if err != nil {
@@ -201,6 +201,8 @@ var keyClasses = []Class{
 	})},
 	{"initial message again", "with a one-time prekey", surfaces(Duplicate), "", initialAgain(true)},
 	{"initial message again, no prekey", "without a one-time prekey", surfaces(Duplicate), "", initialAgain(false)},
+	{"first message as another's", "with a one-time prekey", surfaces(Mismatch, UnknownPreKey), "", initialInAnotherName(true)},
+	{"first message as another's, no prekey", "without a one-time prekey", surfaces(Mismatch, UnknownPreKey), "", initialInAnotherName(false)},
 	{"the server writes, as a stranger", "in a session of its own, to the chat", surfaces(NotMember, IdentityChanged), "", func(w *world) {
 		m, v := w.attacker(), pick(w, w.members[:])
 		w.send(v, w.forged(m, v, m.id, w.named("chat"), "forged"))
@@ -243,5 +245,25 @@ func initialAgain(oneTime bool) func(*world) {
 		list := w.caughtFor(bob, g, c, 1)
 		w.send(bob, list[0])
 		w.send(bob, list[0])
+	}
+}
+
+// initialInAnotherName delivers the first message of a guest as of a device that he
+// does not have, and then as his. What he writes after that is read.
+func initialInAnotherName(oneTime bool) func(*world) {
+	return func(w *world) {
+		bob := w.members[2]
+		bob.publish(1)
+		g, c := w.guest(bob)
+		w.forge = func(_, of *device, _ []byte) []byte { return of.bundle(oneTime) }
+		list := w.caughtFor(bob, g, c, 1)
+		m := copyOf(list[0])
+		m.Header.Sender.ID++
+		w.send(bob, m)
+		w.send(bob, list[0])
+		w.ask()
+		if w.write(g, c); len(bob.lines(c)) != 1 {
+			w.violation("%v reads nothing of %v any more", bob, g)
+		}
 	}
 }

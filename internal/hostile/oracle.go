@@ -84,7 +84,7 @@ func (w *world) judge(c *Class, before snapshot) {
 	for v := range as {
 		row.As[v]++
 		refused = refused || !slices.Contains(reported, v)
-		if !slices.Contains(c.Must, v) {
+		if !slices.Contains(c.Must, v) && !slices.Contains(w.also, v) {
 			w.violation("surfaces as %s", v)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/internal/relay"
@@ -28,6 +29,7 @@ type world struct {
 	report *Report
 
 	server  *relay.Server // the honest part
+	time    time.Time
 	users   map[[16]byte][]*device
 	devices []*device // of the members, and of guests
 	members [4]*device
@@ -44,6 +46,7 @@ type world struct {
 	order   []*letter
 	keys    map[string]string          // message key to ciphertext
 	class   *Class                     // that is being played
+	also    []Verdict                  // how else it may surface, as it was played
 	spied   func(v envelope.Recipient) // sees every ciphertext
 }
 
@@ -102,9 +105,14 @@ func Run(c Config) (report *Report) {
 // stuck ends a run in which honest devices do not reach each other any more.
 type stuck struct{}
 
-// heal has members whose keys seem to have changed compare safety numbers, and
-// confirm the key that the other one has.
+// heal has an hour pass. Members whose keys seem to have changed compare safety
+// numbers, and confirm the key that the other one has; what could not be read is
+// asked for.
 func (w *world) heal() {
+	w.time = w.time.Add(time.Hour)
+	for _, d := range w.devices {
+		d.time = d.time.Add(time.Hour)
+	}
 	for _, d := range w.members {
 		for _, o := range w.members {
 			if d == o || d.peer(o.id).Changed == (x3dh.PublicKey{}) {
@@ -120,11 +128,31 @@ func (w *world) heal() {
 			}))
 		}
 	}
+	w.ask()
+}
+
+// ask brings the requests for what could not be read to the devices whose
+// messages they were. Nothing is in their logs, and so nothing is sent again; but a
+// session that the other one does not have ends.
+func (w *world) ask() {
+	for _, d := range w.devices {
+		for _, q := range d.asks {
+			o := w.find(envelope.Device{User: user(q.To.User), ID: q.To.Device})
+			if o == nil {
+				continue
+			}
+			must(o.rows.Do(func(tx sesame.Tx) error {
+				_, err := o.sesame.HandleRetry(tx, address(d.id), o.id.ID, q.Bytes, func(uint64) (bool, error) { return true, nil })
+				return err
+			}))
+		}
+		d.asks = nil
+	}
 }
 
 func newWorld(c Config) *world {
 	w := &world{Config: c, rng: rand.New(rand.NewPCG(c.Seed, 77)), report: newReport(),
-		server: &relay.Server{Store: &relay.Store{}}, users: map[[16]byte][]*device{},
+		server: &relay.Server{Store: &relay.Store{}}, time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), users: map[[16]byte][]*device{},
 		chats: map[[16]byte]*chat{}, letters: map[string]*letter{}, keys: map[string]string{}}
 	for i, v := range []envelope.Device{{User: user("alice"), ID: 1}, {User: user("alice"), ID: 2}, {User: user("bob"), ID: 1}, {User: user("carol"), ID: 1}} {
 		w.members[i] = w.install(v)
@@ -281,7 +309,7 @@ func (w *world) play(c *Class) {
 	c.play(w)
 	w.answer, w.forge, w.spied, w.catch = nil, nil, nil, nil
 	w.judge(c, before)
-	w.class = nil
+	w.class, w.also = nil, nil
 }
 
 // write has a device write to a conversation. It is nil if it could not.
