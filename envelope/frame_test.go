@@ -3,6 +3,7 @@ package envelope
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -165,6 +166,27 @@ func TestParseFailureChangesNothing(t *testing.T) {
 			require.Equal(t, before, f)
 		}
 		equal(t, m, got)
+	}
+}
+
+// R-8.2-4: every bit of every frame: with another one it is refused, or is the one
+// encoding of something else.
+func TestEveryBitOfAFrame(t *testing.T) {
+	for name, m := range samples(t) {
+		b := frame(t, m)
+		other := 0
+		for bit := range 8 * len(b) {
+			flipped := bytes.Clone(b)
+			flipped[bit/8] ^= 1 << (bit % 8)
+			got, err := new(Frame).Parse(flipped)
+			if err != nil {
+				require.True(t, errors.Is(err, ErrMalformed) || errors.Is(err, ErrVersion), "%s: %v", name, err)
+				continue
+			}
+			other++
+			require.Equal(t, flipped, frame(t, got), name)
+		}
+		t.Logf("%s: %d of %d bits make it another frame", name, other, 8*len(b))
 	}
 }
 
