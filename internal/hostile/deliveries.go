@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/sotto-im/sotto/envelope"
 	"github.com/sotto-im/sotto/lamport"
@@ -13,9 +14,8 @@ import (
 // of as well.
 var relabelled = surfaces(Mismatch, Duplicate)
 
-// unknownThere is how an ordinary message in another device's name is refused: no
-// session with that device knows its ratchet key. The genuine one is read.
-var unknownThere = surfaces(Undecryptable, NoSession)
+// undecipherable is how what no session opens is refused.
+var undecipherable = surfaces(Undecryptable)
 
 // inAnotherName is how an initial message in another device's name is refused, for
 // that one opens, as its author's (R-10.5-4): by the identity key, which is not
@@ -27,11 +27,17 @@ func (w *world) inAnotherName(m *envelope.Deliver, by Verdict) {
 	}
 }
 
-// undecipherable is how what no session opens is refused.
-var undecipherable = surfaces(Undecryptable, NoSession, UnknownPreKey, Duplicate)
+// otherPreKeys is how an initial message that was altered is refused as well, if
+// it names prekeys now that there are not.
+func (w *world) otherPreKeys(m *envelope.Deliver) {
+	if ratchet.Type(m.Type) == ratchet.Initial {
+		w.also = surfaces(UnknownPreKey)
+	}
+}
 
 // ofThePast is how what came before is refused, and what was forged then.
-var ofThePast = append(surfaces(Repeated, Mismatch, RetryRefused, Held, NotMember, IdentityChanged, Contradiction, Missing, Disorder), undecipherable...)
+var ofThePast = surfaces(Repeated, Mismatch, RetryRefused, Held, NotMember, IdentityChanged, Contradiction, Missing, Disorder,
+	Undecryptable, NoSession, UnknownPreKey, Duplicate)
 
 var deliveryClasses = []Class{
 	{"reorder", "three deliveries come as third, first, second", surfaces(Fetched), "", func(w *world) {
@@ -119,11 +125,11 @@ var deliveryClasses = []Class{
 		w.send(v, list[2])
 		w.send(v, list[0])
 	}},
-	{"relabel the user", "as of another user in the conversation", unknownThere, "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
+	{"relabel the user", "as of another user in the conversation", undecipherable, "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
 		w.inAnotherName(m, IdentityChanged)
 		m.Header.Sender = w.another(v, m.Header.Sender)
 	})},
-	{"relabel the device", "as of another device of the user", unknownThere, "", func(w *world) {
+	{"relabel the device", "as of another device of the user", undecipherable, "", func(w *world) {
 		v := w.members[2]
 		list := w.caughtFor(v, w.members[0], w.named("chat"), 1)
 		m := copyOf(list[0])
@@ -132,7 +138,7 @@ var deliveryClasses = []Class{
 		w.send(v, m)
 		w.send(v, list[0])
 	}},
-	{"relabel as the receiver's own", "as of the device that it is for", unknownThere, "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
+	{"relabel as the receiver's own", "as of the device that it is for", surfaces(NoSession, Undecryptable), "", altered("chat", func(w *world, v *device, m *envelope.Deliver) {
 		w.inAnotherName(m, Mismatch) // there is no identity key of a device's own among its peers'
 		m.Header.Sender = v.id
 	})},
@@ -199,10 +205,14 @@ var deliveryClasses = []Class{
 		m.Ephemeral, m.Header.Stamp, m.Untrusted = true, 0, envelope.Untrusted{}
 		v.take(encode(m))
 	}},
-	{"alter the type", "of an ordinary message to another one", append(surfaces(RetryRefused, Held), undecipherable...), "", altered("chat", func(w *world, _ *device, m *envelope.Deliver) {
-		m.Type = pick(w, []uint8{1, 3, 7, 8, 99, m.Type + 1})
+	{"alter the type", "of an ordinary message to another one", surfaces(Undecryptable, RetryRefused), "", altered("chat", func(w *world, _ *device, m *envelope.Deliver) {
+		types := slices.DeleteFunc([]uint8{1, 2, 3, 4, 7, 8, 99}, func(typ uint8) bool { return typ == m.Type })
+		m.Type = pick(w, types)
 	})},
-	{"alter the ciphertext", "one bit", undecipherable, "", altered("chat", func(w *world, _ *device, m *envelope.Deliver) {
+	// With another counter it may be one that was read, and what nothing authenticates
+	// of an initial message (§4.5) makes the genuine one a duplicate.
+	{"alter the ciphertext", "one bit", surfaces(Undecryptable, Duplicate), "", altered("chat", func(w *world, _ *device, m *envelope.Deliver) {
+		w.otherPreKeys(m)
 		m.Ciphertext[w.rng.IntN(len(m.Ciphertext))] ^= 1 << w.rng.IntN(8)
 	})},
 	{"cut the ciphertext", "at any length", undecipherable, "", altered("chat", func(w *world, _ *device, m *envelope.Deliver) {
@@ -230,6 +240,7 @@ var deliveryClasses = []Class{
 		v, other := w.members[2], w.members[3]
 		list := w.caughtFor(v, w.members[0], w.named("chat"), 1)
 		m := copyOf(list[0])
+		w.otherPreKeys(m)
 		m.Ciphertext = parseDeliver(other.box.sent[other.box.last]).Ciphertext
 		w.send(v, m)
 		w.send(v, list[0])
@@ -294,7 +305,7 @@ var deliveryClasses = []Class{
 			w.violation("%v takes an epoch that is over", v)
 		}
 	}},
-	{"forge a retry request", "nobody asked for the message", surfaces(RetryRefused, NoSession), "", func(w *world) {
+	{"forge a retry request", "nobody asked for the message", surfaces(RetryRefused), "", func(w *world) {
 		v, list := w.caughtIn("chat", 1)
 		author := w.find(list[0].Header.Sender)
 		m := copyOf(list[0])

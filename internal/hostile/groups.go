@@ -31,7 +31,7 @@ var groupClasses = []Class{
 	})},
 	{"group: relabel the message ID", "under another ID", relabelled, "", altered("group", func(w *world, _ *device, m *envelope.Deliver) { m.Header.ID = w.draw() })},
 	{"group: alter the stamp", "one higher", relabelled, "", altered("group", func(_ *world, _ *device, m *envelope.Deliver) { m.Header.Stamp++ })},
-	{"group: alter the ciphertext", "one bit", append(surfaces(Held), undecipherable...), "", altered("group", func(w *world, _ *device, m *envelope.Deliver) {
+	{"group: alter the ciphertext", "one bit", surfaces(Held, Undecryptable), "", altered("group", func(w *world, _ *device, m *envelope.Deliver) {
 		m.Ciphertext[w.rng.IntN(len(m.Ciphertext))] ^= 1 << w.rng.IntN(8)
 	})},
 	{"group: splice two messages", "the ciphertext of the second under the header of the first", append(surfaces(Missing), relabelled...), "", func(w *world) {
@@ -51,7 +51,7 @@ var groupClasses = []Class{
 		v, list := w.caughtIn("group", 2)
 		w.send(v, list[1])
 	}},
-	{"group: withhold the distribution", "it comes behind the message", surfaces(Held, Missing, Contradiction, Disorder), "", func(w *world) {
+	{"group: withhold the distribution", "it comes behind the message", surfaces(Held), "", func(w *world) {
 		g, bob, c, distribution := w.newGroup()
 		m := w.caughtFor(bob, g, c, 1)[0]
 		w.send(bob, m)
@@ -61,7 +61,7 @@ var groupClasses = []Class{
 			w.violation("%v does not show what was held", bob)
 		}
 	}},
-	{"group: distribution of another", "as of Alice's phone", append(surfaces(Held, IdentityChanged), undecipherable...), "", func(w *world) {
+	{"group: distribution of another", "as of Alice's phone", surfaces(Held, UnknownPreKey), "", func(w *world) {
 		g, bob, c, distribution := w.newGroup()
 		m := copyOf(distribution)
 		m.Header.Sender = w.members[0].id
@@ -76,7 +76,7 @@ var groupClasses = []Class{
 		w.send(bob, distribution)
 		w.send(bob, w.caughtFor(bob, g, c, 1)[0])
 	}},
-	{"group: distribution of the server's", "and a message under it", surfaces(NotMember, Held, Undecryptable, NoSession, IdentityChanged), "", func(w *world) {
+	{"group: distribution of the server's", "and a message under it", surfaces(NotMember, IdentityChanged, Held), "", func(w *world) {
 		v, mallory := w.members[2], w.attacker()
 		c := w.named("group")
 		_ = w.forged(mallory, v, mallory.id, c, "") // a session
