@@ -178,7 +178,8 @@ func (a *apart) fetchLowest(c *receivingChain, n int) error {
 	if a.keys == nil {
 		return ErrKeysApart
 	}
-	numbers, err := a.keys.Lowest(publicKey(encode(c.ratchetKey)), n)
+	// Of a block that is here no keys may be left.
+	numbers, err := a.keys.Lowest(publicKey(encode(c.ratchetKey)), n+len(a.here))
 	if err != nil {
 		return err
 	}
@@ -191,6 +192,9 @@ func (a *apart) fetchLowest(c *receivingChain, n int) error {
 			more, err := a.read(c, number)
 			if err != nil {
 				return err
+			}
+			if len(more) == 0 {
+				return ErrCorrupt
 			}
 			n -= len(more)
 			keys = append(keys, more...)
@@ -241,7 +245,7 @@ func (a *apart) makeRoom(c *receivingChain, f *found) error {
 	return nil
 }
 
-// read reads a block.
+// read reads a block. It has no keys if there is none.
 func (a *apart) read(c *receivingChain, number uint32) (keys []numberedKey, err error) {
 	if a.keys == nil {
 		return nil, ErrKeysApart

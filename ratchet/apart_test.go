@@ -314,6 +314,31 @@ func TestBlocksOfAMessage(t *testing.T) {
 	require.Equal(t, p.whole(t), record(t, mustParse(t, p.whole(t))))
 }
 
+// At the limit, the lowest keys go, also when the session has emptied the lowest block and was not
+// stored since; a row without keys in its place is corrupt.
+func TestLowestBlockIsEmpty(t *testing.T) {
+	alice, whole := newPair(t, Signal)
+	m := sendN(t, alice, blockSize+MaxSkippedKeys+3)
+	for i := 1; i < blockSize; i++ {
+		receive(t, whole, m[i], number(i))
+	}
+	last := blockSize + MaxSkippedKeys - 1
+	receive(t, whole, m[last], number(last)) // one key in block 0, and all that the limit leaves room for
+	var p parts
+	p.store(t, whole)
+	s := p.load(t)
+	for _, i := range []int{0, last + 3} {
+		receive(t, s, m[i], number(i))
+		receive(t, whole, m[i], number(i))
+	}
+	require.Equal(t, MaxSkippedKeys, s.load().receiving[s.load().nReceiving-1].stored())
+	require.Equal(t, record(t, whole), record(t, s))
+
+	_, blocks := p.only(t)
+	blocks[0] = []byte{}
+	refuseHead(t, p.load(t), m[last+3], ErrCorrupt)
+}
+
 // R-6.3-3, R-1-1: blocks that do not fit the head are refused, and nothing is changed.
 func TestBlocksThatDoNotFit(t *testing.T) {
 	p, used, late, _, jump, _ := waiting(t)
