@@ -150,10 +150,10 @@ func (d *Device) Export(tx Tx, a Address) ([]byte, error) {
 			return nil, err
 		}
 		b, err := s.AppendBinary(nil)
+		if failed := s.failed(err); failed != nil {
+			return nil, failed
+		}
 		if err != nil {
-			if failed := s.failed(err); failed != nil {
-				err = failed
-			}
 			return nil, err
 		}
 		field := 2

@@ -240,3 +240,20 @@ func TestExportDuringStart(t *testing.T) {
 	require.True(t, current)
 	require.Equal(t, alice.baseKey(bob), sessions[0].BaseKey())
 }
+
+// R-10.2-7: the stored keys that are exported are those that the head counts.
+func TestExportDuringLateMessage(t *testing.T) {
+	alice, bob, _ := pair(t)
+	m := alice.sendsN(bob, 3)
+	bob.reads(alice, m[2], "2")
+	var record []byte
+	late := func() { bob.reads(alice, m[0], "0") }
+	require.Equal(t, 2, bob.race(rowsSkipped, late, func(tx Tx) (err error) {
+		record, err = bob.Export(tx, alice.at)
+		return err
+	}))
+	for _, seed := range bob.seeds() {
+		require.Contains(t, string(record), seed)
+	}
+	require.Len(t, bob.seeds(), 1)
+}

@@ -25,6 +25,7 @@ type sessionRows struct {
 	base x3dh.PublicKey
 	head string // key of the head's row
 	rev  uint64
+	read bool  // stored keys were read
 	err  error // what went wrong with the transaction
 }
 
@@ -66,14 +67,9 @@ func (d *Device) vanished(tx Tx, a Address, base x3dh.PublicKey) error {
 	return ErrConflict
 }
 
-// Block reads a block of stored keys. A key that another transaction has used
-// since the head was read must not be missed for the wrong reason: what was not a
-// duplicate would be called one. So the head has to be the same after the keys
-// were read.
-func (r *sessionRows) Block(ratchetKey x3dh.PublicKey, number uint32) (keys []byte, err error) {
-	if keys, _, err = r.tx.Get(rowSkipped(r.at, r.base, ratchetKey, number)); err == nil {
-		err = unchangedRow(r.tx, r.head, r.rev)
-	}
+// Block reads a block of stored keys.
+func (r *sessionRows) Block(ratchetKey x3dh.PublicKey, number uint32) ([]byte, error) {
+	keys, _, err := r.tx.Get(rowSkipped(r.at, r.base, ratchetKey, number))
 	return keys, r.note(err)
 }
 
@@ -92,10 +88,12 @@ func (r *sessionRows) Lowest(ratchetKey x3dh.PublicKey, n int) (numbers []uint32
 			break
 		}
 	}
-	return numbers, r.note(unchangedRow(r.tx, r.head, r.rev))
+	return numbers, r.note(nil)
 }
 
+// note notes that stored keys were read, and what went wrong.
 func (r *sessionRows) note(err error) error {
+	r.read = true
 	if err != nil {
 		r.err = err
 	}
@@ -103,8 +101,13 @@ func (r *sessionRows) note(err error) error {
 }
 
 // failed returns what is wrong with the transaction, or with the rows, when a
-// session has answered verdict.
+// session has answered verdict. A key that another transaction has used since the
+// head was read must not be missed for the wrong reason: what was not a duplicate
+// would be called one. So the head has to be the same after stored keys were read.
 func (s *session) failed(verdict error) error {
+	if s.err == nil && s.read {
+		s.err = unchangedRow(s.tx, s.head, s.rev)
+	}
 	if s.err == nil && errors.Is(verdict, ratchet.ErrCorrupt) {
 		return fmt.Errorf("%w: %w", ErrCorrupt, verdict)
 	}
