@@ -37,10 +37,7 @@ func NewFingerprint(version uint32, localID []byte, local PublicKey, remoteID []
 // of five.
 func (f Fingerprint) String() string {
 	local, remote := digits(&f.local), digits(&f.remote)
-	if remote < local {
-		local, remote = remote, local
-	}
-	return local + remote
+	return min(local, remote) + max(local, remote)
 }
 
 func digits(hash *[32]byte) (s string) {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-im/sotto/internal/curve"
+	"github.com/sotto-im/sotto/internal/replay"
 	"github.com/sotto-im/sotto/internal/secret"
 	"github.com/sotto-im/sotto/internal/wire"
 )
@@ -56,13 +57,35 @@ func initial(self *IdentityKey, h *secret.Handshake) *InitialMessage {
 	return &InitialMessage{
 		Version: 0x34, RegistrationID: 2000,
 		SignedPreKeyID: h.SignedPreKeyID, OneTimePreKeyID: h.OneTimePreKeyID,
-		BaseKey: PublicKey{h.BaseKey}, IdentityKey: self.Public(), Message: []byte("ratchet message"),
+		BaseKey: PublicKey{h.BaseKey}, IdentityKey: self.Public(), Message: bytes.Repeat([]byte("ratchet message "), 10),
 	}
 }
 
 func eachOPK(t *testing.T, f func(t *testing.T, opk bool)) {
 	t.Run("opk", func(t *testing.T) { f(t, true) })
 	t.Run("noopk", func(t *testing.T) { f(t, false) })
+}
+
+// What "sotto verify" calls is Initiate with the base key given.
+func TestReplay(t *testing.T) {
+	alice, bob := newSide(t), newSide(t)
+	identity, err := alice.identity.AppendBinary(nil)
+	require.NoError(t, err)
+	bundle, err := bob.bundle(t, true).AppendBinary(nil)
+	require.NoError(t, err)
+	base := curve.GenerateKey()
+
+	h, err := replay.Initiate(identity, bundle, base)
+	require.NoError(t, err)
+	require.Equal(t, [32]byte(base.Public()), h.BaseKey)
+	r, err := Respond(bob.identity, initial(alice.identity, h), bob.signed, bob.oneTime)
+	require.NoError(t, err)
+	require.Equal(t, h.RootKey, secret.Take(&r.Handoff).RootKey)
+
+	_, err = replay.Initiate(identity[1:], bundle, base)
+	require.ErrorIs(t, err, ErrMalformed)
+	_, err = replay.Initiate(identity, bundle[1:], base)
+	require.ErrorIs(t, err, ErrMalformed)
 }
 
 // R-4.4-1, and the whole of §4.2 to §4.5: both sides derive the same.

@@ -8,6 +8,7 @@
 package curve
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 
@@ -125,15 +126,8 @@ func (p PublicKey) Valid() bool { return p.canonical() && !p.lowOrder() }
 
 // canonical reports whether u < p = 2^255 − 19, with bit 255 clear.
 func (p *PublicKey) canonical() bool {
-	if p[31] != 0x7f {
-		return p[31] < 0x7f
-	}
-	for i := 30; i > 0; i-- {
-		if p[i] != 0xff {
-			return true
-		}
-	}
-	return p[0] < 0xed
+	u, err := new(field.Element).SetBytes(p[:]) // takes any 32 bytes, and bit 255 for nothing
+	return err == nil && bytes.Equal(u.Bytes(), p[:])
 }
 
 // lowOrder reports whether p, which is canonical, is of order 1, 2, 4 or 8 on

@@ -213,6 +213,9 @@ func TestParsePublicKeyRejectsNonCanonical(t *testing.T) {
 		_, err := ParsePublicKey(encode(u))
 		require.Equal(t, b < 0xec, err == nil, "p − %d", 0xed-b)
 	}
+	u[20] = 0xfe
+	_, err = ParsePublicKey(encode(u))
+	require.NoError(t, err, "less than p in the middle")
 }
 
 // R-3.1-1, R-3.1-2

@@ -5,6 +5,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -87,6 +89,18 @@ func TestDerivations(t *testing.T) {
 		m := make([]byte, n)
 		rand.Read(m)
 		require.Equal(t, stdHMAC(rk[:], from[:], to[:], m), MessageMAC(&rk, &from, &to, m))
+	}
+}
+
+// The hash of a safety number, restated from SPEC.md §7.1.
+func TestFingerprint(t *testing.T) {
+	key, id := random32(), []byte("id")
+	sum := sha512.Sum512(slices.Concat([]byte{0, 0}, key[:], id, key[:]))
+	for n := 1; n <= FingerprintIterations; n++ {
+		if n < 4 || n == FingerprintIterations {
+			require.Equal(t, [32]byte(sum[:32]), Fingerprint(n, key[:], id), "%d times", n)
+		}
+		sum = sha512.Sum512(slices.Concat(sum[:], key[:]))
 	}
 }
 
