@@ -50,3 +50,14 @@ func TestHandshakeClear(t *testing.T) {
 	h.Clear()
 	require.Zero(t, *h)
 }
+
+// What was given is taken once, and does not print on the way.
+func TestHandoff(t *testing.T) {
+	var o secret.Handoff
+	require.Nil(t, secret.Take(&o))
+	h := &secret.Handshake{RootKey: key()}
+	secret.Give(&o, h)
+	secrettest.NotPrinted(t, &o, h.RootKey[:])
+	require.Same(t, h, secret.Take(&o))
+	require.Nil(t, secret.Take(&o))
+}
