@@ -233,6 +233,8 @@ func TestRequiredFields(t *testing.T) {
 			_, err := ParseMessage(m[len(m)-n:], f)
 			require.Equal(t, ErrMalformed, err)
 		}
+		_, err = ParseMessage(append([]byte{0x23}, m[len(m)-64:]...), f)
+		require.Equal(t, ErrVersion, err, "a version byte and a signature")
 		_, err = ParseDistribution(nil, f)
 		require.Equal(t, ErrMalformed, err)
 		receive(t, r, m, "message")

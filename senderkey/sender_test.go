@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/internal/replay"
 )
 
 // members returns the members with these numbers.
@@ -260,4 +262,43 @@ func TestRosterSets(t *testing.T) {
 		require.Positive(t, compareMembers(y, x))
 		require.Zero(t, compareMembers(y, y))
 	}
+}
+
+// What "sotto verify" calls is Sender.Encrypt with what a new chain draws given.
+func TestReplay(t *testing.T) {
+	draws := 0
+	drawn := replay.NewGroupChain{ChainID: 7, ChainKey: [32]byte{1}, Signing: privateOf(9), Distribution: testID}
+	draw := func() replay.NewGroupChain { draws++; return drawn }
+	config := replay.SenderConfig{MaxSeconds: 60}
+	group := replay.Roster{Revision: 1, Members: [][32]byte{members(1)[0]}}
+
+	next, sent, err := replay.EncryptGroup(record(t, NewSender(Config{})), config, group, 1000, []byte("one"), draw)
+	require.NoError(t, err)
+	require.True(t, sent.Rotated)
+	require.Equal(t, group.Members, sent.Missing)
+	c, err := ParseChain(replay.NewChain(uint8(Signal), testID, drawn.ChainID, drawn.ChainKey, drawn.Signing), Signal, testID)
+	require.NoError(t, err)
+	require.Equal(t, record(t, distributionOf(t, c)), sent.Distribution)
+	m := send(t, c, "one")
+	require.Equal(t, m[:len(m)-64], sent.Message[:len(m)-64], "but for the signature, which is random")
+
+	s, err := ParseSender(next, Config{})
+	require.NoError(t, err)
+	require.NoError(t, s.Delivered(testID, members(1)...))
+	next, sent, err = replay.EncryptGroup(record(t, s), config, group, 1059, []byte("two"), draw)
+	require.NoError(t, err)
+	require.False(t, sent.Rotated)
+	require.Nil(t, sent.Distribution)
+	require.Equal(t, 1, draws)
+	_, sent, err = replay.EncryptGroup(next, config, group, 1060, []byte("three"), draw)
+	require.NoError(t, err)
+	require.True(t, sent.Rotated, "a minute old")
+	require.Equal(t, 2, draws)
+
+	_, _, err = replay.EncryptGroup(next[1:], config, group, 1060, nil, draw)
+	require.ErrorIs(t, err, ErrCorrupt)
+	group.Revision = 0
+	again, _, err := replay.EncryptGroup(next, config, group, 1060, nil, draw)
+	require.ErrorIs(t, err, ErrOldRevision)
+	require.Equal(t, next, again)
 }
