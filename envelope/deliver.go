@@ -97,10 +97,10 @@ func (m *Deliver) parse(b []byte) error {
 			d.Skip()
 		}
 	}
-	if d.Close(1) != nil || typ > maxType {
+	v.Type = uint8(typ)
+	if d.Close(1) != nil || uint32(v.Type) != typ {
 		return ErrMalformed
 	}
-	v.Type = uint8(typ)
 	if err := v.check(); err != nil {
 		return malformed(err)
 	}

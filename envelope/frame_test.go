@@ -27,6 +27,7 @@ var (
 
 	header    = Header{Conversation: id(0x11), ID: id(0x22), Sender: alice, Stamp: 7}
 	ephemeral = Header{Conversation: id(0x11), ID: id(0x22), Sender: alice}
+	last      = Header{Conversation: id(0x11), ID: id(0x22), Sender: carol, Stamp: maxNumber}
 )
 
 func table(t testing.TB, list ...Recipient) Recipients {
@@ -39,6 +40,7 @@ func table(t testing.TB, list ...Recipient) Recipients {
 func samples(t testing.TB) map[string]Message {
 	each := table(t, Recipient{bob, 12, 3, []byte("to bob")}, Recipient{carol, 0, 2, []byte("to carol")})
 	all := table(t, Recipient{Device: bob, RegistrationID: 12}, Recipient{Device: carol})
+	one := table(t, Recipient{Device: bob})
 	return map[string]Message{
 		"submit":          &Submit{Header: header, Counter: 9, Recipients: each},
 		"submit urgent":   &Submit{Header: header, Counter: maxNumber, Urgent: true, Recipients: each},
@@ -47,6 +49,8 @@ func samples(t testing.TB) map[string]Message {
 		"accepted":        &Result{ID: id(0x22), Code: Accepted, Epoch: 1, Sequence: maxNumber},
 		"duplicate":       &Result{ID: id(0x22), Code: Duplicate, Epoch: 1<<32 - 1, Sequence: 1},
 		"mismatch":        &Result{ID: id(0x22), Code: DeviceMismatch, Missing: all, Extra: table(t, Recipient{Device: alice}), Stale: all},
+		"missing, extra":  &Result{ID: id(0x22), Code: DeviceMismatch, Missing: one, Extra: one},
+		"extra, stale":    &Result{ID: id(0x22), Code: DeviceMismatch, Extra: one, Stale: one},
 		"extra only":      &Result{ID: id(0x22), Code: DeviceMismatch, Extra: all},
 		"quota":           &Result{ID: id(0x22), Code: Quota, RetryAfter: 1500},
 		"clock bound":     &Result{ID: id(0x22), Code: ClockBound, MaxStamp: maxNumber},
@@ -56,12 +60,15 @@ func samples(t testing.TB) map[string]Message {
 		"deliver":         &Deliver{Header: header, Type: 255, Ciphertext: []byte("ciphertext"), Untrusted: Untrusted{1, 2, 3, 4, 5}},
 		"deliver no time": &Deliver{Header: header, Type: 2, Ciphertext: []byte{0}, Untrusted: Untrusted{1, 2, 3, 4, 0}},
 		"deliver ephemer": &Deliver{Header: ephemeral, Ephemeral: true, Type: 2, Ciphertext: []byte{0}, Untrusted: Untrusted{Time: 5}},
+		"deliver last":    &Deliver{Header: last, Type: 2, Ciphertext: []byte{0}, Untrusted: Untrusted{1, maxNumber, 1, maxNumber, maxNumber}},
 		"ack":             &Ack{1, 2},
+		"ack last":        &Ack{1, maxNumber},
 		"fetch all":       &Fetch{},
 		"fetch epoch":     &Fetch{MailboxEpoch: 3},
 		"fetch":           &Fetch{3, maxNumber},
 		"gap":             &Gap{1, 5, 9, Trimmed},
 		"gap of one":      &Gap{1, 5, 5, Expired},
+		"gap to the last": &Gap{1, 5, maxNumber, Expired},
 		"error":           &Error{Code: Refused},
 		"error replaced":  &Error{Code: Replaced},
 		"error drain":     &Error{Code: Quota, RetryAfter: 1},
@@ -101,6 +108,8 @@ func lines(r Recipients) (l []Recipient) {
 func TestFrameBytes(t *testing.T) {
 	h := "0a3a" + "0a10" + strings.Repeat("11", 16) + "1210" + strings.Repeat("22", 16) + "1a10" + strings.Repeat("33", 16) + "2001" + "2807"
 	e := "0a38" + h[4:len(h)-4]
+	max := "ffffffffffffff0f"
+	l := "0a45" + h[4:76] + "1a10" + strings.Repeat("55", 16) + "20ffffffff07" + "28" + max
 	recipients := "3a20" + "0a10" + strings.Repeat("44", 16) + "1002" + "180c" + "2003" + "2a06" + hex.EncodeToString([]byte("to bob")) +
 		"3a24" + "0a10" + strings.Repeat("55", 16) + "10ffffffff07" + "2002" + "2a08" + hex.EncodeToString([]byte("to carol"))
 	addressees := func(tag string) string {
@@ -120,6 +129,7 @@ func TestFrameBytes(t *testing.T) {
 		"too old":         "01" + "1214" + result + "1806",
 		"deliver":         "01" + "1a55" + h + "28ff01" + "320a" + hex.EncodeToString([]byte("ciphertext")) + "4001" + "4802" + "5003" + "5804" + "6005",
 		"deliver ephemer": "01" + "1a43" + e + "1801" + "2802" + "320100" + "6005",
+		"deliver last":    "01" + "1a6b" + l + "2802" + "320100" + "4001" + "48" + max + "5001" + "58" + max + "60" + max,
 		"ack":             "01" + "2204" + "0801" + "1002",
 		"fetch all":       "01" + "2a00",
 		"fetch":           "01" + "2a0b" + "1803" + "20ffffffffffffff0f",
@@ -265,6 +275,8 @@ func TestInvalidValues(t *testing.T) {
 		"accepted with devices":         &Result{ID: id(1), Code: Accepted, Epoch: 1, Sequence: 1, Missing: all},
 		"mismatch without devices":      &Result{ID: id(1), Code: DeviceMismatch},
 		"mismatch with ciphertext":      &Result{ID: id(1), Code: DeviceMismatch, Extra: each},
+		"missing, extra with one":       &Result{ID: id(1), Code: DeviceMismatch, Missing: each, Extra: each},
+		"extra, stale with one":         &Result{ID: id(1), Code: DeviceMismatch, Extra: each, Stale: each},
 		"mismatch with a position":      &Result{ID: id(1), Code: DeviceMismatch, Extra: all, Epoch: 1, Sequence: 1},
 		"quota without retry":           &Result{ID: id(1), Code: Quota},
 		"quota with stale":              &Result{ID: id(1), Code: Quota, RetryAfter: 1, Stale: all},
@@ -406,11 +418,15 @@ func TestFrameLimits(t *testing.T) {
 	_, err = NewRecipients(list...)
 	require.ErrorIs(t, err, ErrTooLarge)
 	r := table(t, list[:10]...)
-	_, err = (&Submit{Header: header, Counter: 1, Recipients: r}).AppendBinary(nil)
-	require.NoError(t, err, "10 full ciphertexts fit")
-	list[10].Ciphertext = make([]byte, MaxFrame-len(r.enc)-31)
+	b = frame(t, &Submit{Header: header, Counter: 1, Recipients: r}) // 10 full ciphertexts fit, and part of one
+	list[10].Ciphertext = make([]byte, MaxFrame-len(b)-30)
+	b = frame(t, &Submit{Header: header, Counter: 1, Recipients: table(t, list...)})
+	require.Len(t, b, MaxFrame)
+	_, err = new(Frame).Parse(b)
+	require.NoError(t, err)
+	list[10].Ciphertext = make([]byte, MaxFrame-len(r.enc)-30)
 	r = table(t, list...)
-	require.LessOrEqual(t, len(r.enc), MaxFrame)
+	require.Len(t, r.enc, MaxFrame)
 	_, err = (&Submit{Header: header, Counter: 1, Recipients: r}).AppendBinary(nil)
 	require.ErrorIs(t, err, ErrTooLarge)
 

@@ -10,7 +10,6 @@ import (
 const (
 	maxNumber = 1<<53 - 1 // stamps, counters, positions, sequence numbers, times: exact in every language
 	maxDevice = 1<<31 - 1 // positive as a signed 32-bit integer, too
-	maxType   = 1<<8 - 1
 )
 
 // A Device names one device of one account. It is comparable; its zero value is

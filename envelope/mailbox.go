@@ -158,11 +158,8 @@ func (m *Gap) parse(b []byte) error {
 			d.Skip()
 		}
 	}
-	if d.Close() != nil || reason > uint32(Replaced) {
-		return ErrMalformed
-	}
 	v.Reason = Code(reason)
-	if v.check() != nil {
+	if d.Close() != nil || uint32(v.Reason) != reason || v.check() != nil {
 		return ErrMalformed
 	}
 	*m = v

@@ -1,6 +1,9 @@
 package envelope
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // MaxBody is the number of bytes of the largest body that [Pack] takes. What is
 // larger travels as an attachment.
@@ -65,14 +68,10 @@ func Unpack(h *Header, from Sender, plaintext []byte) ([]byte, error) {
 		return nil, ErrMalformed
 	case plaintext[0] != packedVersion:
 		return nil, ErrVersion
-	case len(plaintext) <= packedHeader:
-		return nil, ErrMalformed
 	}
-	end := len(plaintext) - 1
-	for end >= packedHeader && plaintext[end] == 0 {
-		end--
-	}
-	if end < packedHeader || plaintext[end] != 0x80 || len(plaintext) != bucket(end+1) {
+	packed, marked := bytes.CutSuffix(bytes.TrimRight(plaintext, "\x00"), []byte{0x80})
+	end := len(packed)
+	if !marked || end < packedHeader || len(plaintext) != bucket(end+1) {
 		return nil, ErrMalformed
 	}
 	var p Header

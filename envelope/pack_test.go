@@ -11,16 +11,17 @@ import (
 
 // R-8.10-1: the bytes of a packed plaintext.
 func TestPackBytes(t *testing.T) {
-	b, err := Pack([]byte("dst"), &header, []byte("hello"))
+	dst := bytes.Repeat([]byte("dst"), 30) // more than a bucket
+	b, err := Pack(dst, &header, []byte("hello"))
 	require.NoError(t, err)
-	require.Equal(t, hex.EncodeToString([]byte("dst"))+
+	require.Equal(t, hex.EncodeToString(dst)+
 		"01"+strings.Repeat("11", 16)+strings.Repeat("22", 16)+strings.Repeat("33", 16)+"00000001"+"0000000000000007"+
 		hex.EncodeToString([]byte("hello"))+"80"+strings.Repeat("00", 80-61-5-1), hex.EncodeToString(b))
 }
 
 // R-8.10-2: bodies of every kind come back, those that look like padding too.
 func TestPackRoundTrip(t *testing.T) {
-	for _, body := range [][]byte{nil, {0}, {0x80}, {0x80, 0}, {0, 0, 0}, []byte("hello"),
+	for _, body := range [][]byte{nil, {0}, {0x80}, {0x80, 0}, {0, 0, 0}, []byte("hello"), make([]byte, 80-packedHeader-1), make([]byte, 80-packedHeader),
 		bytes.Repeat([]byte{0}, 1000), bytes.Repeat([]byte{0x80}, 2000), make([]byte, MaxBody)} {
 		for _, h := range []Header{header, ephemeral} {
 			b, err := Pack(nil, &h, body)

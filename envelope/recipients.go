@@ -183,9 +183,9 @@ func (v *Recipient) parse(b []byte) error {
 			d.Skip()
 		}
 	}
-	if d.Close(1, 2) != nil || typ > maxType {
+	v.Type = uint8(typ)
+	if d.Close(1, 2) != nil || uint32(v.Type) != typ {
 		return ErrMalformed
 	}
-	v.Type = uint8(typ)
 	return malformed(v.check())
 }

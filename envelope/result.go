@@ -141,10 +141,10 @@ func (m *Result) parse(b []byte) error {
 			return err
 		}
 	}
-	if d.Close(2, 3) != nil || code > uint32(Replaced) {
+	v.Code = Code(code)
+	if d.Close(2, 3) != nil || uint32(v.Code) != code {
 		return ErrMalformed
 	}
-	v.Code = Code(code)
 	v.Missing, v.Extra, v.Stale = missing.table(b), extra.table(b), stale.table(b)
 	if err := v.check(); err != nil {
 		return malformed(err)
@@ -198,10 +198,10 @@ func (m *Error) parse(b []byte) error {
 			d.Skip()
 		}
 	}
-	if d.Close(8) != nil || code > uint32(Replaced) {
+	v.Code = Code(code)
+	if d.Close(8) != nil || uint32(v.Code) != code {
 		return ErrMalformed
 	}
-	v.Code = Code(code)
 	if err := v.check(); err != nil {
 		return malformed(err)
 	}

@@ -82,10 +82,10 @@ func (m *Submit) parse(b []byte) error {
 			d.Skip()
 		}
 	}
-	if d.Close(1) != nil || typ > maxType {
+	v.SharedType = uint8(typ)
+	if d.Close(1) != nil || uint32(v.SharedType) != typ {
 		return ErrMalformed
 	}
-	v.SharedType = uint8(typ)
 	v.Recipients = table.table(b)
 	if err := v.check(); err != nil {
 		return malformed(err)
