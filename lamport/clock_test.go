@@ -86,6 +86,8 @@ func TestLower(t *testing.T) {
 		"it was within the bound":      {high(), 700 + MaxLead, 700, 0, ErrOrder},
 		"it was just beyond the bound": {high(), 701 + MaxLead, 700, 700, nil},
 		"never up":                     {Clock{now: 600}, Max - 20, 700, 600, nil},
+		"the last stamp":               {high(), Max, 700, 700, nil},
+		"told the last stamp":          {high(), Max, Max, 0, ErrOrder},
 		"no stamp":                     {high(), 0, 0, 0, ErrInvalid},
 		"stamp over 2^53-1":            {high(), Max + 1, 0, 0, ErrInvalid},
 		"told over 2^53-1":             {high(), Max, Max + 1, 0, ErrInvalid},
@@ -137,6 +139,9 @@ func TestTickAtMaxReturnsError(t *testing.T) {
 		require.Equal(t, Stamp(Max), c.Now())
 	}
 	require.NoError(t, c.Observe(Max))
+	c, err = NewClock(Max)
+	require.NoError(t, err)
+	require.Equal(t, Stamp(Max), c.Now())
 	_, err = NewClock(Max + 1)
 	require.ErrorIs(t, err, ErrInvalid)
 }

@@ -46,11 +46,11 @@ const maxLost = MaxLead * MaxLead
 // that the store has lost, and its bound of stamps allows for that. It fails with
 // [ErrInvalid].
 func NewConversation(id [16]byte, epoch uint32) (*Conversation, error) {
-	if !validID(id) || epoch == 0 {
-		return nil, ErrInvalid
-	}
 	c := &Conversation{id: id, last: Position{Epoch: 1}}
-	return c, c.Restart(epoch)
+	if err := c.Restart(epoch); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // ID is the conversation's opaque tag.

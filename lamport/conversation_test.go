@@ -226,6 +226,11 @@ func TestSubmitRefusesInvalid(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid, name)
 	}
 	require.Equal(t, before, [2]string{string(record0(t, c)), string(record0(t, w))})
+
+	c.maxStamp = Max
+	r, err := c.Submit(w, Submission{id(1), num(1), alice, Max, Max}, nil)
+	require.NoError(t, err, "the last counter and stamp")
+	require.Equal(t, Position{1, 1}, r.Position)
 }
 
 // L12: state does not grow with what happens.

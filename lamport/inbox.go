@@ -51,7 +51,7 @@ type Inbox struct {
 	held  map[uint64][]byte
 	bytes int
 	asked uint64 // the position whose arrival showed a hole that was asked for
-	lost  uint64 // the end of a gap that goes on behind frames that are held
+	lost  uint64 // the end of the last gap, which may go on behind frames that are held
 }
 
 // At is the position up to which everything is processed: what to acknowledge
@@ -127,16 +127,12 @@ func (in *Inbox) Advance(p Position) error {
 
 // moveTo moves At to n, and over what is lost behind it.
 func (in *Inbox) moveTo(n uint64) {
-	if end := in.lost; end > n {
-		for held := range in.held {
-			end = min(end, held-1)
-		}
-		n = max(n, end)
+	end := in.lost
+	for held := range in.held {
+		end = min(end, held-1)
 	}
+	n = max(n, end)
 	in.at.Number = n
-	if n >= in.lost {
-		in.lost = 0
-	}
 	if n >= in.asked {
 		in.asked = 0
 	}

@@ -128,6 +128,10 @@ func TestSkip(t *testing.T) {
 	require.Equal(t, Position{2, 11}, in.At())
 	require.Equal(t, Resync, skip(in, 3, 1, 5))
 	require.Equal(t, Position{2, 11}, in.At())
+	require.Equal(t, Process, skip(in, 2, 12, 12), "one position")
+	require.Equal(t, Position{2, 12}, in.At())
+	require.Equal(t, Process, skip(in, 2, 13, Max))
+	require.Equal(t, Position{2, Max}, in.At())
 	for _, bad := range [][3]uint64{{0, 1, 2}, {2, 0, 2}, {2, 13, 12}, {2, 12, Max + 1}} {
 		_, err := in.Skip(uint32(bad[0]), bad[1], bad[2])
 		require.ErrorIs(t, err, ErrInvalid)
@@ -192,6 +196,11 @@ func TestHeldOnce(t *testing.T) {
 	_, err := in.Receive(Position{1, 2}, []byte("another"))
 	require.NoError(t, err)
 	require.Equal(t, big, in.held[2], "the first stays")
+	for n := uint64(3); n < 7; n++ {
+		_, err := in.Receive(Position{1, n}, big)
+		require.NoError(t, err)
+	}
+	require.Len(t, in.held, 4, "4 MiB and no more")
 	_, err = in.Skip(1, 1, 9)
 	require.NoError(t, err)
 	require.Equal(t, Position{1, 1}, in.At())
@@ -260,7 +269,8 @@ func TestAdvanceInOrderOnly(t *testing.T) {
 		require.Equal(t, Position{1, 5}, in.At())
 	}
 	require.ErrorIs(t, new(Inbox).Advance(Position{0, 1}), ErrOrder)
-	in = at(t, 1, Max)
+	in = at(t, 1, Max-1)
+	require.NoError(t, in.Advance(Position{1, Max}))
 	require.ErrorIs(t, in.Advance(Position{1, Max + 1}), ErrOrder)
 	for _, p := range []Position{{0, 1}, {1, 0}, {1, Max + 1}} {
 		_, err := in.Receive(p, nil)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/internal/wire"
 )
 
 type machine interface {
@@ -38,33 +40,39 @@ func machines(t testing.TB) map[string]struct {
 	require.NoError(t, err)
 	observed := clock
 	require.NoError(t, observed.Observe(5))
+	last := Position{1<<32 - 1, Max}
 	type entry = struct {
 		empty  func() machine
 		values []machine
 	}
 	return map[string]entry{
-		"clock":        {func() machine { return new(Clock) }, []machine{new(Clock), &clock, &observed}},
+		"clock":        {func() machine { return new(Clock) }, []machine{new(Clock), &clock, &observed, &Clock{Max, Max}}},
 		"window":       {func() machine { return new(Window) }, []machine{w1, w2, w3}},
-		"conversation": {func() machine { return new(Conversation) }, []machine{c1, c2}},
-		"receipt":      {func() machine { return new(Receipt) }, []machine{&receipt}},
+		"conversation": {func() machine { return new(Conversation) }, []machine{c1, c2, &Conversation{id(1), last, Max}}},
+		"receipt":      {func() machine { return new(Receipt) }, []machine{&receipt, &Receipt{id(1), num(1), alice, last}}},
 		"register":     {func() machine { return new(Register) }, []machine{r1, r2, r3, r4}},
-		"inbox":        {func() machine { return new(Inbox) }, []machine{new(Inbox), at(t, 3, 0), at(t, 3, 300)}},
+		"inbox":        {func() machine { return new(Inbox) }, []machine{new(Inbox), at(t, 3, 0), at(t, 3, 300), at(t, 1<<32-1, Max)}},
 	}
 }
 
 // R-9.9-1: the bytes of the records.
 func TestRecordBytes(t *testing.T) {
 	m := machines(t)
+	const max, most = "ffffffffffffff0f", "ffffffff0f" // 2⁵³−1, 2³²−1
 	ones, as := strings.Repeat("01", 16), strings.Repeat("a1", 16)
 	for want, v := range map[string]machine{
 		"11":                        m["clock"].values[0],
 		"11" + "08ac02":             m["clock"].values[1],
 		"11" + "08ac02" + "1005":    m["clock"].values[2],
 		"21" + "0a10" + as + "1001": m["window"].values[0],
-		"21" + "0a10" + as + "1001" + "2201" + "04":     m["window"].values[1], // 3 of 1 to 3
-		"31" + "0a10" + ones + "1001":                   m["conversation"].values[0],
-		"31" + "0a10" + ones + "1001" + "1801" + "2007": m["conversation"].values[1],
-		"51" + "0a10" + as:                              m["register"].values[0],
+		"21" + "0a10" + as + "1001" + "2201" + "04":                  m["window"].values[1], // 3 of 1 to 3
+		"31" + "0a10" + ones + "1001":                                m["conversation"].values[0],
+		"31" + "0a10" + ones + "1001" + "1801" + "2007":              m["conversation"].values[1],
+		"11" + "08" + max + "10" + max:                               m["clock"].values[3],
+		"31" + "0a10" + ones + "10" + most + "18" + max + "20" + max: m["conversation"].values[2],
+		"61" + "08" + most + "10" + max:                              m["inbox"].values[3],
+		"41" + "0a10" + ones + "1210" + as + "1801" + "2210" + "aa" + strings.Repeat("00", 14) + "01" + "28" + most + "30" + max: m["receipt"].values[1],
+		"51" + "0a10" + as: m["register"].values[0],
 		"51" + "0a10" + as + "1001" + "1805" + "2a04" + hex.EncodeToString([]byte("like")): m["register"].values[1],
 		"51" + "0a10" + as + "1001" + "1805" + "2001":                                      m["register"].values[2],
 		"51" + "0a10" + as + "1001" + "1805":                                               m["register"].values[3],
@@ -104,6 +112,31 @@ func TestRecordsOutOfRange(t *testing.T) {
 	for _, bad := range [][]byte{{0x20, 1}, {0x10, 1}, {0x10, 1, 0x20, 1}, {0x18, 5}, {0x18, 5, 0x20, 1}, {0x2a, 1, 'x'}, {0x10, 1, 0x2a, 1, 'x'}} {
 		require.ErrorIs(t, r.UnmarshalBinary(bytesOf(recordRegister, bad...)), ErrMalformed, "% x", bad) // half a write
 		require.Equal(t, reg, record0(t, r))
+	}
+}
+
+// R-9.9-3: a receipt that Submit does not return is neither written nor read.
+func TestReceiptOutOfRange(t *testing.T) {
+	good := Receipt{id(1), num(1), alice, Position{1, 1}}
+	for name, change := range map[string]func(*Receipt){
+		"conversation": func(r *Receipt) { r.Conversation = id(0xff) },
+		"message ID":   func(r *Receipt) { r.ID = id(0xff) },
+		"user":         func(r *Receipt) { r.Sender.User = id(0xff) },
+		"device":       func(r *Receipt) { r.Sender.ID = 1 << 31 },
+		"epoch":        func(r *Receipt) { r.Position.Epoch = 0 },
+		"number":       func(r *Receipt) { r.Position.Number = Max + 1 },
+	} {
+		r := good
+		change(&r)
+		_, err := r.AppendBinary(nil)
+		require.ErrorIs(t, err, ErrInvalid, name)
+		b := wire.AppendBytes([]byte{recordReceipt}, 1, r.Conversation[:])
+		b = wire.AppendUint(wire.AppendBytes(b, 2, r.Sender.User[:]), 3, uint64(r.Sender.ID))
+		b = wire.AppendUintNonZero(wire.AppendBytes(b, 4, r.ID[:]), 5, uint64(r.Position.Epoch))
+		b = wire.AppendUint(b, 6, r.Position.Number)
+		got := good
+		require.ErrorIs(t, got.UnmarshalBinary(b), ErrMalformed, name)
+		require.Equal(t, good, got, name)
 	}
 }
 

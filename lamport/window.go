@@ -58,26 +58,18 @@ func (w *Window) Mark(n uint64) error {
 	if err := w.Check(n); err != nil {
 		return err
 	}
-	if n > w.high {
-		if n-w.high >= WindowSize {
-			w.ring = [WindowSize / 64]uint64{}
-		} else {
-			for i := w.high + 1; i < n; i++ { // their places held counters that fall out
-				w.ring[i/64%(WindowSize/64)] &^= 1 << (i % 64)
-			}
-		}
-		w.high = n
-	}
 	w.ring[n/64%(WindowSize/64)] |= 1 << (n % 64)
+	old := w.high
+	w.high = max(old, n)
+	for i := max(old, w.base()) + 1; i < n; i++ { // their places held counters that fall out
+		w.ring[i/64%(WindowSize/64)] &^= 1 << (i % 64)
+	}
 	return nil
 }
 
 // base is the highest counter below the window.
 func (w *Window) base() uint64 {
-	if w.high < WindowSize {
-		return 0
-	}
-	return w.high - WindowSize
+	return w.high - min(w.high, WindowSize)
 }
 
 // floor is the highest counter up to which everything counts as accepted.
@@ -85,7 +77,7 @@ func (w *Window) floor() uint64 {
 	n := w.base() + 1
 	for n <= w.high {
 		ones := uint64(bits.TrailingZeros64(^(w.ring[n/64%(WindowSize/64)] >> (n % 64))))
-		n += min(ones, 64-n%64)
+		n += ones
 		if n%64 != 0 || ones == 0 {
 			break
 		}
@@ -111,13 +103,11 @@ func (w *Window) AppendBinary(b []byte) ([]byte, error) {
 	// first bit is 0 and the last byte is not.
 	n := int(w.high-floor+7) / 8
 	b = wire.AppendBytesHeader(b, 4, n)
-	for at := 0; at < n; at += 8 {
-		first := floor + 1 + uint64(8*at)
-		var word [8]byte
-		binary.LittleEndian.PutUint64(word[:], w.get(first)&(^uint64(0)>>(64-min(64, w.high-first+1))))
-		b = append(b, word[:min(8, n-at)]...)
+	end := len(b) + n
+	for n := floor + 1; n <= w.high; n += 64 {
+		b = binary.LittleEndian.AppendUint64(b, w.get(n)&(^uint64(0)>>(64-min(64, w.high-n+1))))
 	}
-	return b, nil
+	return b[:end], nil
 }
 
 // UnmarshalBinary reads a record. On [ErrMalformed] w is as it was.
@@ -158,7 +148,7 @@ func (w *Window) UnmarshalBinary(b []byte) error {
 	}
 	for n := floor + 1; n <= v.high; n += 64 {
 		var word [8]byte
-		copy(word[:], set[(n-floor-1)/8:])
+		copy(word[:], set[(n-floor)/8:])
 		v.put(n, binary.LittleEndian.Uint64(word[:]), ^uint64(0)>>(64-min(64, v.high-n+1)))
 	}
 	*w = v
