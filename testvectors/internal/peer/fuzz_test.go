@@ -1,4 +1,4 @@
-package main
+package peer
 
 import (
 	"bytes"
@@ -51,7 +51,7 @@ func FuzzLines(f *testing.F) {
 		}
 
 		var out bytes.Buffer
-		require.NoError(t, serve(bytes.NewReader(in), &out, ratchet.WhatsApp, true))
+		require.NoError(t, Serve(bytes.NewReader(in), &out, ratchet.WhatsApp, true))
 		want := bytes.Count(in, []byte("\n"))
 		if len(in) > 0 && in[len(in)-1] != '\n' {
 			want++

@@ -1,4 +1,4 @@
-package main
+package peer
 
 import (
 	"bufio"
@@ -34,7 +34,7 @@ func newClient(t *testing.T, family ratchet.Family) *client {
 	outRead, outWrite := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := serve(inRead, outWrite, family, true)
+		err := Serve(inRead, outWrite, family, true)
 		outWrite.CloseWithError(err)
 		done <- err
 	}()

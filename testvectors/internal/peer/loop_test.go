@@ -1,4 +1,4 @@
-package main
+package peer
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 func lines(t *testing.T, in string, quiet bool) []string {
 	t.Helper()
 	var out bytes.Buffer
-	require.NoError(t, serve(strings.NewReader(in), &out, ratchet.Signal, quiet))
+	require.NoError(t, Serve(strings.NewReader(in), &out, ratchet.Signal, quiet))
 	s := strings.TrimSuffix(out.String(), "\n")
 	if s == "" {
 		return nil
@@ -111,7 +111,7 @@ func TestFlush(t *testing.T) {
 
 	var out bytes.Buffer
 	in := iotest.OneByteReader(strings.NewReader("{\"id\":1,\"cmd\":\"version\"}\n\n"))
-	require.NoError(t, serve(in, &out, ratchet.Signal, true))
+	require.NoError(t, Serve(in, &out, ratchet.Signal, true))
 	require.Equal(t, 2, strings.Count(out.String(), "\n"))
 }
 
@@ -119,10 +119,10 @@ func TestFlush(t *testing.T) {
 func TestBrokenPipes(t *testing.T) {
 	broken := errors.New("broken")
 	in := io.MultiReader(strings.NewReader("\n{"), iotest.ErrReader(broken))
-	require.ErrorIs(t, serve(in, io.Discard, ratchet.Signal, true), broken)
+	require.ErrorIs(t, Serve(in, io.Discard, ratchet.Signal, true), broken)
 
 	r, w := io.Pipe()
 	r.CloseWithError(broken)
-	require.ErrorIs(t, serve(strings.NewReader("\n"), w, ratchet.Signal, true), broken)
-	require.ErrorIs(t, serve(strings.NewReader("\n"), w, ratchet.Signal, false), broken)
+	require.ErrorIs(t, Serve(strings.NewReader("\n"), w, ratchet.Signal, true), broken)
+	require.ErrorIs(t, Serve(strings.NewReader("\n"), w, ratchet.Signal, false), broken)
 }
