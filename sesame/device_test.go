@@ -518,7 +518,8 @@ func TestFirstMessageLost(t *testing.T) {
 	require.Equal(t, PreKeyBatch-1, bob.count(rowsPreKey))
 }
 
-// R-10.4-1, R-10.5-2: 41 sessions and no more; the oldest goes, its row with it.
+// R-10.4-1, R-10.5-2: 41 sessions and no more; the oldest goes, its row with it. R-10.8-1:
+// what is there can be exported and imported, also after a reset.
 func TestArchivedSessionsBounded(t *testing.T) {
 	alice, bob, c := pair(t)
 	for range MaxArchivedSessions + 3 {
@@ -560,6 +561,18 @@ func TestArchivedSessionsBounded(t *testing.T) {
 	require.Equal(t, []int{3 + MaxArchivedSessions, 0}, []int{gets, puts})
 	gets, puts = bob.work(alice, m)
 	require.Equal(t, []int{2, 1}, []int{gets, puts})
+
+	// Of the past are 40, also if none is current: no record has place for more.
+	bob.do(func(tx Tx) error { return bob.Reset(tx, alice.at) })
+	require.Equal(t, MaxArchivedSessions, bob.count(rowsSession))
+	record := bob.exports(alice.at)
+	moved := fresh(bob)
+	moved.imports(alice.at, record, false)
+	require.Equal(t, record, moved.exports(alice.at))
+
+	full := fresh(alice)
+	full.imports(bob.at, alice.exports(bob.at), false)
+	require.Equal(t, MaxArchivedSessions, full.count(rowsSession))
 }
 
 // work counts the rows that the decryption of a message reads and writes.

@@ -81,12 +81,7 @@ func (d *Device) importRecord(tx Tx, a Address, record []byte, final bool) error
 	} else {
 		p.sessions = append(p.sessions, bases...)
 	}
-	for _, base := range p.truncate() {
-		if err := forgetSession(tx, a, base); err != nil {
-			return err
-		}
-	}
-	return put(tx, rowPeer(a), p, rev)
+	return d.putTruncated(tx, a, p, rev)
 }
 
 // parseRecord reads a RecordStructure: the sessions, the newest first, and

@@ -134,18 +134,21 @@ func (p *peerRecord) seen(key x3dh.PublicKey, t Trust) {
 	}
 }
 
-// install makes base the current session, whether it is new or of the past,
-// and returns the sessions that fell over the limit.
-func (p *peerRecord) install(base x3dh.PublicKey) (dropped []x3dh.PublicKey) {
+// install makes base the current session, whether it is new or of the past.
+func (p *peerRecord) install(base x3dh.PublicKey) {
 	p.sessions = slices.DeleteFunc(p.sessions, func(k x3dh.PublicKey) bool { return k == base })
 	p.sessions = slices.Insert(p.sessions, 0, base)
 	p.active = true
-	return p.truncate()
 }
 
-// truncate takes the oldest sessions over the limit away and returns them.
+// truncate takes the oldest sessions over the limit away and returns them: a
+// record of libsignal's has no place for more of the past.
 func (p *peerRecord) truncate() (dropped []x3dh.PublicKey) {
-	if n := 1 + MaxArchivedSessions; len(p.sessions) > n {
+	n := MaxArchivedSessions
+	if p.active {
+		n++
+	}
+	if len(p.sessions) > n {
 		dropped = slices.Clone(p.sessions[n:])
 		p.sessions = p.sessions[:n]
 	}

@@ -44,7 +44,13 @@ func (d *Device) makeCurrent(tx Tx, a Address, p *peerRecord, rev uint64, base x
 			return err
 		}
 	}
-	for _, base := range p.install(base) {
+	p.install(base)
+	return d.putTruncated(tx, a, p, rev)
+}
+
+// putTruncated stores p and deletes the sessions over the limit.
+func (d *Device) putTruncated(tx Tx, a Address, p *peerRecord, rev uint64) error {
+	for _, base := range p.truncate() {
 		if err := forgetSession(tx, a, base); err != nil {
 			return err
 		}
@@ -110,13 +116,14 @@ func (d *Device) Reset(tx Tx, a Address) error {
 	return d.end(tx, a, p, rev)
 }
 
-// end makes the current session one of the past. p is stored.
+// end makes the current session one of the past, and the oldest goes if those are
+// over the limit now. p is stored.
 func (d *Device) end(tx Tx, a Address, p *peerRecord, rev uint64) error {
 	if err := d.archive(tx, a, p.current()); err != nil {
 		return err
 	}
 	p.active = false
-	return put(tx, rowPeer(a), p, rev)
+	return d.putTruncated(tx, a, p, rev)
 }
 
 // Forget deletes all sessions with a device and all that is known of it, its
