@@ -63,13 +63,9 @@ func Open(tx Tx, c Config) (*Device, error) {
 const maxRegistrationID = 16380
 
 func newRegistrationID() uint32 {
-	for {
-		var b [2]byte
-		rand.Read(b[:])
-		if n := uint32(binary.BigEndian.Uint16(b[:]) & 0x3fff); 1 <= n && n <= maxRegistrationID {
-			return n
-		}
-	}
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return 1 + uint32(binary.BigEndian.Uint64(b[:])%maxRegistrationID)
 }
 
 // A localRecord is what this device is.

@@ -53,9 +53,23 @@ func TestOpenCreatesOnce(t *testing.T) {
 	}))
 	require.ErrorIs(t, store.Do(func(tx Tx) error { _, err := d.Publish(tx, 0); return err }), ErrUninitialized)
 
-	for _, c := range []Config{{}, {Now: time.Now, Family: 2}, {Now: time.Now, Trust: 2}} {
+	for _, c := range []Config{{}, {Now: time.Now, Family: 2}, {Now: time.Now, Trust: 2}, {Now: time.Now, PairwiseGroups: -1}} {
 		require.ErrorIs(t, store.Do(func(tx Tx) error { _, err := Open(tx, c); return err }), ErrConfig)
 	}
+	last := Config{Now: time.Now, Family: ratchet.WhatsApp, Trust: ConfirmFirst, PairwiseGroups: 1}
+	require.NoError(t, store.Do(func(tx Tx) error { _, err := Open(tx, last); return err }))
+}
+
+// R-10.2-1
+func TestRegistrationIDRange(t *testing.T) {
+	seen := map[uint32]bool{}
+	for range 1000 {
+		id := newRegistrationID()
+		require.NotZero(t, id)
+		require.LessOrEqual(t, id, uint32(maxRegistrationID))
+		seen[id] = true
+	}
+	require.Greater(t, len(seen), 900)
 }
 
 // R-10.2-3 is in refuses, which every verdict goes through.

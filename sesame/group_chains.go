@@ -177,10 +177,8 @@ func parseTies(b []byte) (ties []string, err error) {
 func (r *receiverRecord) distributed(tie string) (gone []string) {
 	ties := slices.DeleteFunc(r.ties, func(other string) bool { return other == tie })
 	r.ties = slices.Insert(ties, 0, tie)
-	if n := senderkey.MaxChains; len(r.ties) > n {
-		gone = slices.Clone(r.ties[n:])
-		r.ties = r.ties[:n]
-	}
+	n := min(len(r.ties), senderkey.MaxChains)
+	r.ties, gone = r.ties[:n:n], r.ties[n:]
 	return gone
 }
 

@@ -40,13 +40,15 @@ func newApp(t testing.TB, user string, device uint32, c *clock) *app {
 	return a
 }
 
-// try runs f in a transaction, again after a conflict.
-func (a *app) try(f func(tx Tx) error) error {
-	for {
-		if err := a.store.Do(f); !errors.Is(err, ErrConflict) {
+// try runs f in a transaction, again after a conflict. One that every run finds is
+// none with another transaction.
+func (a *app) try(f func(tx Tx) error) (err error) {
+	for range 1000 {
+		if err = a.store.Do(f); !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}
+	return err
 }
 
 func (a *app) do(f func(tx Tx) error) {

@@ -148,9 +148,7 @@ func (p *peerRecord) truncate() (dropped []x3dh.PublicKey) {
 	if p.active {
 		n++
 	}
-	if len(p.sessions) > n {
-		dropped = slices.Clone(p.sessions[n:])
-		p.sessions = p.sessions[:n]
-	}
+	n = min(len(p.sessions), n)
+	p.sessions, dropped = p.sessions[:n:n], p.sessions[n:]
 	return dropped
 }

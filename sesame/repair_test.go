@@ -432,7 +432,7 @@ func TestRepairConverges(t *testing.T) {
 				}
 				require.LessOrEqual(t, round, 2+5)
 				last := messages
-				for {
+				for range 10 {
 					messages = alice.repair("to all", messages, m)
 					var fetched bool
 					for _, v := range messages {
