@@ -339,6 +339,35 @@ func TestLowestBlockIsEmpty(t *testing.T) {
 	refuseHead(t, p.load(t), m[last+3], ErrCorrupt)
 }
 
+// A session that was whole gives all of its blocks, whatever runs the keys are in.
+func TestBlocksOfAWholeSession(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m := sendN(t, alice, 6*blockSize+1)
+	for _, i := range []int{2 * blockSize, 6 * blockSize, 3*blockSize + 5, 3*blockSize + 7} {
+		receive(t, bob, m[i], number(i))
+	}
+	var p parts
+	p.store(t, bob)
+	_, blocks := p.only(t)
+	require.Equal(t, []uint32{0, 1, 2, 3, 4, 5}, slices.Sorted(maps.Keys(blocks)))
+	require.Equal(t, record(t, bob), p.whole(t))
+}
+
+// R-6.3-1: what a session has stored since, over the limit too, it reads nowhere.
+func TestStoredSinceTheHead(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m := sendN(t, alice, MaxSkippedKeys+10)
+	var p parts
+	p.store(t, bob)
+	s, err := ParseHead(p.head, Signal, nil)
+	require.NoError(t, err)
+	receive(t, s, m[5], number(5))
+	receive(t, s, m[MaxSkippedKeys+6], number(MaxSkippedKeys+6))
+	require.Equal(t, MaxSkippedKeys, s.load().stored())
+	refuse(t, s, m[4], ErrDuplicate)
+	receive(t, s, m[6], number(6))
+}
+
 // R-6.3-3, R-1-1: blocks that do not fit the head are refused, and nothing is changed.
 func TestBlocksThatDoNotFit(t *testing.T) {
 	p, used, late, _, jump, _ := waiting(t)

@@ -316,9 +316,11 @@ func TestVersionMatrix(t *testing.T) {
 			refuse(t, bob, bad, ErrVersion)
 		}
 	}
-	for n := range 9 {
+	for n := range 10 {
 		refuse(t, bob, m[:n], ErrMalformed)
 	}
+	refuse(t, bob, append([]byte{0x44}, make([]byte, macSize-1)...), ErrMalformed)
+	refuse(t, bob, append([]byte{0x44}, make([]byte, macSize)...), ErrVersion)
 	receive(t, bob, m, "message")
 }
 

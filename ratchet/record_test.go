@@ -2,6 +2,8 @@ package ratchet
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +30,15 @@ func TestRecordSize(t *testing.T) {
 	receive(t, bob, im, number(1000))
 	require.Equal(t, 1000, bob.load().stored())
 	require.LessOrEqual(t, len(record(t, bob))-before, 45*1000)
+
+	for range MaxReceivingChains {
+		m, _ := send(t, bob, "")
+		receive(t, alice, m, "")
+		m, _ = send(t, alice, "")
+		receive(t, bob, m, "")
+	}
+	require.Equal(t, 1.0, testing.AllocsPerRun(5, func() { record(t, bob) }))
+	require.Equal(t, 1.0, testing.AllocsPerRun(5, func() { _, _ = bob.AppendHead(nil) }))
 }
 
 // editor builds records that no writer makes.
@@ -104,6 +115,7 @@ func TestParseSession(t *testing.T) {
 	key := editKey1.Append(nil)
 	pendingBytes := wire.AppendUint(wire.AppendBytes(wire.AppendUint(nil, 1, 0), 2, key), 3, 22)
 	expanded := wire.AppendBytes(wire.AppendBytes(wire.AppendBytes(wire.AppendUint(nil, 1, 2), 2, editSecret), 3, editSecret), 4, editSecret[:16])
+	backwards := slices.Concat(expanded[2+34+34:], expanded[2+34:2+34+34], expanded[2:2+34], expanded[:2])
 	many := func(n int) (s [][]byte) {
 		for i := range n {
 			s = append(s, seedBytes(uint64(n-1-i)))
@@ -131,6 +143,7 @@ func TestParseSession(t *testing.T) {
 		"a key stored in the old way": {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, seedBytes(3), expanded, seedBytes(1)) }, nil},
 		"empty fields of version 4":   {func(e *editor) { e.extra = []byte{0x72, 0, 0x7a, 0} }, nil},
 		"unknown fields":              {func(e *editor) { e.extra = []byte{0x40, 1, 0x60, 1} }, nil},
+		"an old key in any order":     {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, backwards) }, nil},
 		"ascending order":             {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, seedBytes(0), seedBytes(1), seedBytes(3)) }, nil},
 
 		"version 0":                   {func(e *editor) { e.version = 0 }, ErrVersion},
@@ -158,6 +171,7 @@ func TestParseSession(t *testing.T) {
 		"a stored key without one":    {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, []byte{0x08, 1}) }, ErrCorrupt},
 		"a stored key in both forms":  {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, append(expanded, seedBytes(0)...)) }, ErrCorrupt},
 		"half of an old stored key":   {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, expanded[:2+34+34]) }, ErrCorrupt},
+		"the IV of an old stored key": {func(e *editor) { e.receivers[0] = chainBytes(key, nil, 5, expanded[2+34+34:]) }, ErrCorrupt},
 		"another base key pending":    {func(e *editor) { e.pending = wire.AppendBytes(nil, 2, editKey2.Append(nil)) }, ErrCorrupt},
 		"no base key pending":         {func(e *editor) { e.pending = []byte{} }, ErrCorrupt},
 		"signed prekey ID over int32": {func(e *editor) { e.pending = wire.AppendUint(pendingBytes[:37:37], 3, 1<<31) }, ErrCorrupt},
@@ -174,7 +188,10 @@ func TestParseSession(t *testing.T) {
 				return
 			}
 			again := record(t, s)
-			if e.extra == nil && name != "ascending order" {
+			for _, c := range s.load().receiving {
+				checkRuns(t, c.skipped)
+			}
+			if e.extra == nil && !strings.HasSuffix(name, "order") {
 				require.Equal(t, b, again)
 			}
 			s, err = ParseSession(again, Signal)

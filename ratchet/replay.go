@@ -32,8 +32,7 @@ func init() {
 		if err != nil {
 			return nil, nil, err
 		}
-		record, err = s.AppendBinary(nil)
-		return record, plaintext, err
+		return s.load().appendBinary(nil), plaintext, nil
 	}
 	replay.DecryptSession = func(record []byte, family uint8, message []byte, k replay.Key) (next, plaintext []byte, err error) {
 		s, err := ParseSession(record, Family(family))
@@ -41,10 +40,6 @@ func init() {
 			return nil, nil, err
 		}
 		plaintext, verdict := s.decrypt(nil, message, key(k))
-		next, err = s.AppendBinary(nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		return next, plaintext, verdict
+		return s.load().appendBinary(nil), plaintext, verdict
 	}
 }

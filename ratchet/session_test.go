@@ -367,12 +367,19 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	check(messages[5], 5, false, nil)
+	check(messages[0], 0, false, nil)
 	receive(t, bob, messages[2], number(2))
 	check(messages[5], 2, true, nil)
 	check(messages[3], 0, true, nil)
 	check(messages[0], 0, true, nil) // stored
 	check(messages[2], 0, true, nil) // used
-	check(forge(t, alice, MaxForwardJump), 0, true, ErrTooFarAhead)
+	ahead := func(n uint64) []byte {
+		f := takeApart(t, messages[3])
+		f.counter += n
+		return f.encode()
+	}
+	check(ahead(MaxForwardJump), MaxForwardJump, true, nil)
+	check(ahead(MaxForwardJump+1), 0, true, ErrTooFarAhead)
 	check(nil, 0, false, ErrMalformed)
 	require.Equal(t, alice.BaseKey(), bob.BaseKey())
 	require.NotZero(t, alice.BaseKey())

@@ -29,7 +29,7 @@ type run struct {
 // what the caller erases when nobody needs r any more.
 func (r *run) part(i, n int) (p run, old []messageKey) {
 	p = run{r.first + uint32(i), r.keys[i : i+n], r.room}
-	if n > 0 && 2*n < r.room {
+	if 2*n < r.room {
 		old = p.keys
 		p.keys, p.room = slices.Clone(old), n
 	}
@@ -70,14 +70,13 @@ func (s skippedKeys) without(r, i int) (_ skippedKeys, g garbage) {
 	after, a := old.part(i+1, len(old.keys)-i-1)
 	g = garbage{old.keys[i : i+1], b, a}
 
-	out := make(skippedKeys, 0, len(s)+1)
-	out = append(out, s[:r]...)
+	left := make(skippedKeys, 0, 2)
 	for _, p := range []run{before, after} {
 		if len(p.keys) > 0 {
-			out = append(out, p)
+			left = append(left, p)
 		}
 	}
-	return append(out, s[r+1:]...), g
+	return slices.Concat(s[:r], left, s[r+1:]), g
 }
 
 // with returns s and the keys of the n ≤ MaxSkippedKeys messages from ck on,
@@ -94,7 +93,7 @@ func (s skippedKeys) with(ck chainKey, n uint32, stored int) (_, dropped skipped
 	}
 	s = append(s, r)
 	over := stored + int(n) - MaxSkippedKeys
-	for over > 0 && len(s[0].keys) <= over {
+	for len(s[0].keys) <= over {
 		over -= len(s[0].keys)
 		dropped = append(dropped, s[0])
 		s = s[1:]

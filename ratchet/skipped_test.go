@@ -72,6 +72,7 @@ func TestSkippedKeysAgainstMaps(t *testing.T) {
 					delete(model, n)
 				}
 				require.Equal(t, gone, discarded.content(), "seed %d, %d: the lowest go", seed, i)
+				require.False(t, slices.ContainsFunc(discarded, func(r run) bool { return len(r.keys) == 0 }))
 				dropped += len(gone)
 			}
 			require.Equal(t, model, s.content(), "seed %d, %d", seed, i)
@@ -91,6 +92,44 @@ func TestSkippedKeysAgainstMaps(t *testing.T) {
 	require.Positive(t, dropped)
 	require.Positive(t, middles)
 	require.Positive(t, branches)
+}
+
+// What goes is whole runs, or the beginning of one.
+func TestLimitAtTheEndOfARun(t *testing.T) {
+	var s, dropped skippedKeys
+	var ck chainKey
+	add := func(n uint32) {
+		s, dropped = s.with(ck, n, s.len())
+		ck = ck.advance(n + 1)
+	}
+	add(600)
+	require.Nil(t, dropped)
+	add(1400)
+	require.Nil(t, dropped)
+	add(600)
+	require.Equal(t, skippedKeys{{0, dropped[0].keys, 600}}, dropped)
+	require.Len(t, dropped[0].keys, 600)
+	require.Len(t, s, 2)
+	require.Equal(t, uint32(601), s[0].first)
+	add(1)
+	require.Equal(t, skippedKeys{{601, dropped[0].keys, 1400}}, dropped)
+	require.Len(t, dropped[0].keys, 1)
+	require.Equal(t, MaxSkippedKeys, s.len())
+	checkRuns(t, s)
+}
+
+// A part that is less than half of its memory leaves that, half does not.
+func TestPartOfARun(t *testing.T) {
+	r := run{7, make([]messageKey, 10), 10}
+	shared, old := r.part(5, 5)
+	require.Equal(t, run{12, r.keys[5:], 10}, shared)
+	require.Same(t, &r.keys[5], &shared.keys[0])
+	require.Nil(t, old)
+	moved, old := r.part(6, 4)
+	require.Equal(t, run{13, r.keys[6:], 4}, moved)
+	require.NotSame(t, &r.keys[6], &moved.keys[0])
+	require.Same(t, &r.keys[6], &old[0])
+	require.Len(t, old, 4)
 }
 
 // Keys that were used or dropped are erased, and no other ones: the next state

@@ -87,7 +87,7 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 
 	apart := s.apart
 	apart.here = slices.Clip(apart.here)
-	if chain.missing > 0 && m.counter < chain.ck.index {
+	if m.counter < chain.ck.index {
 		if err = apart.fetchKey(&chain, m.counter); err != nil {
 			return nil, nil, d, err
 		}
