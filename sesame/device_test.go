@@ -278,7 +278,7 @@ func TestSignedPrekeyExpiryEnforced(t *testing.T) {
 		late = append(late, a)
 	}
 	messages := []Message{late[0].encrypt(bob, "late"), late[1].encrypt(bob, "too late")}
-	c.now = start.Add(SignedPreKeyAge)
+	c.now = start.Add(168 * time.Hour)
 	bob.publish()
 	require.Equal(t, first, bob.published.SignedPreKey)
 	c.now = c.now.Add(time.Second)

@@ -2,7 +2,9 @@ package sesame
 
 import (
 	"bytes"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -205,10 +207,32 @@ func TestAddressForm(t *testing.T) {
 	for key, good := range map[string]bool{
 		"6a.1": true, "6a.127": true, "6a.0": true, "6A.1": false, "6a.01": false, "6a.+1": false, "6a": false,
 		"6a.128": false, ".1": false, "6.1": false, "6a.": false, "6a.4294967297": false,
+		strings.Repeat("6a", 256) + ".1": true, strings.Repeat("6a", 257) + ".1": false,
 	} {
 		_, err := parseAddress(key)
 		require.Equal(t, good, err == nil, key)
 	}
+}
+
+// The index of Memory: a chunk that gets too long becomes two.
+func TestMemoryChunks(t *testing.T) {
+	var x keyIndex
+	for i := range maxChunk {
+		x.insert(fmt.Sprintf("%04d", i))
+	}
+	require.Len(t, x.chunks, 1)
+	x.insert("0000x")
+	require.Len(t, x.chunks, 2)
+	require.Len(t, x.chunks[0], maxChunk/2)
+	require.Len(t, x.chunks[1], maxChunk/2+1)
+}
+
+// 256 KiB wait, and not a byte more.
+func TestHeldBytes(t *testing.T) {
+	r := new(heldRecord)
+	require.True(t, r.add(held{message: make([]byte, 256<<10-1)}))
+	require.True(t, r.add(held{message: make([]byte, 1)}))
+	require.False(t, r.add(held{message: make([]byte, 1), timestamp: 1}))
 }
 
 // Rows of groups have no other fields, and no more than they may.

@@ -826,6 +826,10 @@ func TestGroupRetry(t *testing.T) {
 	request := bob.asksGroup(alice, "friends", second, 51)
 	require.Equal(t, forgedRequest(none, 51, 1).Bytes, request.Bytes)
 	bob.reads(alice, alice.answers(bob, *request), "second")
+	for range maxAttempts - 1 {
+		alice.answers(bob, *request)
+	}
+	alice.refusesRetry(bob, *request, errTooOften)
 	third := alice.writes(g, 52, "third")
 	require.Equal(t, []Address{bob.at}, third.missing(), "it is sent again, to who asked")
 	require.Equal(t, first.Chain, third.Chain)

@@ -1,6 +1,7 @@
 package sesame
 
 import (
+	"bytes"
 	"crypto/subtle"
 
 	"github.com/sotto-im/sotto/internal/wire"
@@ -25,11 +26,13 @@ const (
 // parseRetryRequest reads a PlaintextContent. What it accepts it would write as
 // the same bytes: nobody can hide anything beside the request.
 func parseRetryRequest(b []byte) (*retryRequest, error) {
-	if len(b) < 2 {
+	content, begins := bytes.CutPrefix(b, []byte{plaintextBegin})
+	content, ends := bytes.CutSuffix(content, []byte{plaintextEnd})
+	if !begins || !ends {
 		return nil, wire.ErrMalformed
 	}
 	var message []byte
-	d := wire.Decode(b[1 : len(b)-1])
+	d := wire.Decode(content)
 	for d.Next() {
 		message = d.Bytes()
 	}
@@ -53,7 +56,7 @@ func parseRetryRequest(b []byte) (*retryRequest, error) {
 	if err := d.Close(); err != nil {
 		return nil, err
 	}
-	// First and last byte, field numbers, order, and an invalid key, which is none.
+	// Field numbers, order, and an invalid key, which is none.
 	if subtle.ConstantTimeCompare(b, q.appendPlaintext(nil)) != 1 {
 		return nil, wire.ErrMalformed
 	}

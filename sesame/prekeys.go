@@ -117,13 +117,5 @@ func forgetSignedPreKey(tx Tx, id uint32, rev uint64) error {
 	if err := tx.Delete(rowSigned(id), rev); err != nil {
 		return err
 	}
-	for key, err := range tx.Scan(rowsAcceptedOf(id)) {
-		if err != nil {
-			return err
-		}
-		if err := forgetRow(tx, key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return forgetRows(tx, rowsAcceptedOf(id))
 }
