@@ -278,6 +278,8 @@ func TestStoredKeysCorrupt(t *testing.T) {
 		})
 		err := broken.try(func(tx Tx) error { _, err := broken.Decrypt(tx, alice.at, m[0].Type, m[0].Bytes); return err })
 		require.ErrorIs(t, err, ErrCorrupt, name)
+		err = broken.try(func(tx Tx) error { _, err := broken.Export(tx, alice.at); return err })
+		require.ErrorIs(t, err, ErrCorrupt, name)
 		broken.do(func(tx Tx) error { return broken.Forget(tx, alice.at) })
 		require.Zero(t, broken.count(rowsSkipped)+broken.count(rowsSession), name)
 	}
