@@ -71,6 +71,7 @@ func (s *party) encrypt(to address, plaintext []byte, now time.Time) (m sesame.M
 // test do not grow old.
 func (s *party) decrypt(from address, typ ratchet.Type, message []byte) (plaintext []byte, err error) {
 	s.now = time.Time{}
+	var verdict error
 	err = s.store.Do(func(tx sesame.Tx) error {
 		var initial *x3dh.InitialMessage
 		var err error
@@ -88,14 +89,18 @@ func (s *party) decrypt(from address, typ ratchet.Type, message []byte) (plainte
 			return err
 		case errors.Is(r.Err, sesame.ErrUnknownPreKey):
 			return unknownPreKey(tx, initial)
-		case r.Err != nil:
-			return verdictError(r.Err)
+		case r.Err != nil: // committed, as applications do: the device has to leave its rows alone
+			verdict = verdictError(r.Err)
+			return nil
 		case r.IdentityChanged:
 			return untrusted(from)
 		}
 		plaintext = r.Plaintext
 		return nil
 	})
+	if err == nil {
+		err = verdict
+	}
 	return plaintext, err
 }
 
