@@ -8,7 +8,6 @@
 package curve
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 
@@ -127,7 +126,7 @@ func (p PublicKey) Valid() bool { return p.canonical() && !p.lowOrder() }
 // canonical reports whether u < p = 2^255 − 19, with bit 255 clear.
 func (p *PublicKey) canonical() bool {
 	u, err := new(field.Element).SetBytes(p[:]) // takes any 32 bytes, and bit 255 for nothing
-	return err == nil && bytes.Equal(u.Bytes(), p[:])
+	return err == nil && PublicKey(u.Bytes()) == *p
 }
 
 // lowOrder reports whether p, which is canonical, is of order 1, 2, 4 or 8 on
