@@ -17,7 +17,9 @@ import (
 func TestStream(t *testing.T) {
 	var stream []byte
 	var want [][]byte
-	for _, m := range samples(t) {
+	all := samples(t)
+	all["longer than the first piece"] = &Deliver{Header: header, Type: 2, Ciphertext: make([]byte, 5000), Untrusted: Untrusted{1, 1, 1, 1, 1}}
+	for _, m := range all {
 		n := len(stream)
 		var err error
 		stream, err = AppendDelimited(stream, m)
