@@ -1,0 +1,218 @@
+package conformance
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzDifferential plays one schedule of sessions and group chains with the
+// reference on both sides, with Sotto on both sides, and with one on each, and
+// compares what comes of every step: whether it is taken or refused, and as what;
+// plaintexts; all of a message and of the stored records that is not random. The
+// reference is libsignal 0.72.1, and for what a schedule has of groups 0.103.0 too.
+func FuzzDifferential(f *testing.F) {
+	require.NotEmpty(f, seeds())
+	for _, s := range seeds() {
+		f.Add(s)
+	}
+	for _, p := range []peer{signal, signalNew, inThisProcess} {
+		clientOf(f, p) // now, since the time of an input is limited
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		until := time.Now().Add(mostTime)
+		play(t, before(until, steps(b)), signal, inThisProcess)
+		play(t, before(until, ofGroups(steps(b))), signalNew, inThisProcess)
+	})
+}
+
+// mostTime is for one input: the fuzzer takes one of ten seconds for a deadlock.
+const mostTime = 3 * time.Second
+
+// before is a schedule that ends at a time.
+func before(end time.Time, schedule []step) iter.Seq[step] {
+	return func(yield func(step) bool) {
+		for _, s := range schedule {
+			if !time.Now().Before(end) || !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// inThisProcess is our peer where the fuzzer sees which code an input reaches.
+var inThisProcess = peer{name: "sotto"}
+
+// mostRequests bounds a schedule, by the requests of one cast.
+const mostRequests = 600
+
+// A game is a schedule that is played by four casts.
+type game struct {
+	casts    [4]*cast // the reference alone, and three with the subject
+	subject  *client
+	happened map[string]int // by the names of actions, errors and documented differences
+	log      strings.Builder
+}
+
+// play plays a schedule.
+func play(t testing.TB, schedule iter.Seq[step], reference, subject peer) *game {
+	t.Helper()
+	theirs, ours := clientOf(t, reference), clientOf(t, subject)
+	g := &game{subject: ours, happened: map[string]int{}}
+	for i, p := range [][2]*client{{theirs, theirs}, {ours, ours}, {ours, theirs}, {theirs, ours}} {
+		g.casts[i] = newCast(t, p[0], p[1])
+	}
+	for s := range schedule {
+		fmt.Fprintf(&g.log, "%v\n", s)
+		for _, c := range g.casts {
+			c.outcomes = nil
+			c.act(s)
+		}
+		if !g.agree(t, s) || g.casts[0].requests > mostRequests {
+			break
+		}
+	}
+	return g
+}
+
+// agree compares what came of a step. It reports whether the casts can go on: not
+// after a documented difference in what is accepted.
+func (g *game) agree(t testing.TB, s step) bool {
+	t.Helper()
+	reference := g.casts[0]
+	for i, want := range reference.outcomes {
+		fmt.Fprintf(&g.log, "    %d: %s%s\n", want.who, want.done, want.refused)
+		g.happened[s.act.String()]++
+		g.happened[want.refused]++
+		for _, c := range g.casts[1:] {
+			require.Greater(t, len(c.outcomes), i, "%s: nothing came of it\n%s", c.name, &g.log)
+			got := c.outcomes[i]
+			if want.String() == got.String() {
+				continue
+			}
+			bothRefuse := want.refused != "" && got.refused != ""
+			if bothRefuse && want.looks == got.looks && malformed(s, want, got) {
+				continue
+			}
+			known := documented(s, want, got)
+			if known == nil || c.accounts[want.who].client != g.subject || bothRefuse && want.looks != got.looks {
+				t.Fatalf("%s\n%s:\n%v\n%s:\n%v", &g.log, reference.name, want, c.name, got)
+			}
+			g.happened[known.name]++
+			if !bothRefuse {
+				return false
+			}
+		}
+		if s.damages() && want.parcel.kind == distribution && want.refused == "" {
+			return false // nothing in it is authenticated: with another chain key, a padding is right by chance
+		}
+	}
+	for _, c := range g.casts[1:] {
+		require.Len(t, c.outcomes, len(reference.outcomes), "%s: more came of it\n%s", c.name, &g.log)
+	}
+	return true
+}
+
+// The seeds hold, and reach every action, every error and every documented difference.
+func TestDifferential(t *testing.T) {
+	happened := map[string]int{}
+	all, played := seeds(), 0
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		t.Run(name, func(t *testing.T) {
+			s := steps(all[name])
+			played++
+			for what, n := range play(t, slices.Values(s), signal, inThisProcess).happened {
+				happened[what] += n
+			}
+			for what, n := range play(t, slices.Values(ofGroups(s)), signalNew, inThisProcess).happened {
+				happened[what+" in a group"] += n
+			}
+		})
+	}
+	if played < len(all) {
+		return // -run names one
+	}
+	for a := range actions {
+		require.Positive(t, happened[a.String()], "%v", a)
+	}
+	for _, d := range differences {
+		require.Positive(t, happened[d.name], d.name)
+	}
+	for _, name := range []string{
+		"DuplicatedMessage", "InvalidMessage", "InvalidPreKeyId", "InvalidProtobufEncoding",
+		"NoSenderKeyState", "SessionNotFound", "SignatureValidationFailed", "UnrecognizedCiphertextVersion", "UntrustedIdentity",
+		"DuplicatedMessage in a group", "NoSenderKeyState in a group", "SignatureValidationFailed in a group",
+	} {
+		require.Positive(t, happened[name], "%s: %v", name, happened)
+	}
+}
+
+// Nothing is left of a schedule in the peers when the next begins.
+func TestDifferentialBeginsAnew(t *testing.T) {
+	all := seeds()
+	first := play(t, slices.Values(steps(all["group"])), signal, inThisProcess).log.String()
+	play(t, slices.Values(steps(all["receiving chains"])), signal, inThisProcess)
+	play(t, slices.Values(steps(all["reinstalled"])), signal, inThisProcess)
+	require.Equal(t, first, play(t, slices.Values(steps(all["group"])), signal, inThisProcess).log.String())
+}
+
+// A complaint is a test that fails without failing the one that runs it.
+type complaint struct {
+	testing.TB
+	said strings.Builder
+}
+
+func (c *complaint) Helper()                      {}
+func (c *complaint) Errorf(f string, args ...any) { fmt.Fprintf(&c.said, f, args...) }
+func (c *complaint) FailNow()                     { panic(c) }
+func (c *complaint) Fatalf(f string, args ...any) { c.Errorf(f, args...); c.FailNow() }
+
+// complaintOf is what a test says that fails, and nothing if it does not.
+func complaintOf(t *testing.T, f func(t testing.TB)) (said string) {
+	c := &complaint{TB: t}
+	defer func() {
+		if r := recover(); r != nil && r != any(c) {
+			panic(r)
+		}
+		said = c.said.String()
+	}()
+	f(c)
+	return
+}
+
+// The seeds notice: our own peer with a fault that drive/faulty.py plants.
+func TestDifferentialNotices(t *testing.T) {
+	sotto, all := ours(t), seeds()
+	for fault, complaint := range map[string]string{
+		"plaintext": `plaintext of`,
+		"duplicate": `(?m)\d: read \d+$`,
+		"name":      `(?m)refused: InvalidMessage$`,
+		"accept":    `plaintext of`,
+		"lose":      `the record changed|(?m)refused: InvalidMessage$`,
+		"counter":   `counter`,
+	} {
+		t.Run(fault, func(t *testing.T) {
+			faulty := peer{"faulty " + fault, "python3 drive/faulty.py " + fault + " " + sotto.command}
+			for _, name := range []string{"in order, and not", "a message damaged", "a first message damaged", "receiving chains", "at once", "reset"} {
+				if said := complaintOf(t, func(t testing.TB) { play(t, slices.Values(steps(all[name])), signal, faulty) }); said != "" {
+					require.Regexp(t, complaint, said)
+					return
+				}
+			}
+			t.Fatal("not noticed")
+		})
+	}
+}
+
+// A peer that is not there is a failure and nothing to skip.
+func TestDifferentialMissingPeer(t *testing.T) {
+	missing := peer{"missing", "./no-such-peer"}
+	require.NotEmpty(t, complaintOf(t, func(t testing.TB) { play(t, slices.Values(steps(nil)), missing, inThisProcess) }))
+	require.NotEmpty(t, complaintOf(t, func(t testing.TB) { play(t, slices.Values(steps(nil)), signal, missing) }))
+}

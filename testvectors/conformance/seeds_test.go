@@ -1,0 +1,89 @@
+package conformance
+
+import (
+	"fmt"
+	"slices"
+)
+
+// schedule is the bytes of steps.
+func schedule(all ...[]step) (b []byte) {
+	for _, s := range slices.Concat(all...) {
+		b = append(b, byte(s.act)|byte(s.who)<<7, byte(s.what), byte(s.how))
+	}
+	return b
+}
+
+// by is a step of an account.
+func by(who int, a action, how int) []step { return []step{{act: a, who: who, how: how}} }
+
+// on is a step with a parcel, or one for each how.
+func on(what int, a action, how ...int) []step {
+	if len(how) == 0 {
+		how = []int{0}
+	}
+	var s []step
+	for _, h := range how {
+		s = append(s, step{act: a, what: what, how: h})
+	}
+	return s
+}
+
+// everywhere is to do something to a parcel at 37 places.
+func everywhere(what int, a action) (s []step) {
+	for how := 0; how < 256; how += 7 {
+		s = append(s, step{act: a, what: what + how<<5&0xe0, how: how})
+	}
+	return s
+}
+
+func jumpOf(n uint64) int { return slices.Index(jumps, n) }
+
+var one = by(0, send, 4)
+
+// seeds reach every action and every documented difference.
+func seeds() map[string][]byte {
+	talking := slices.Concat(by(0, startSession, 1), by(0, turns, 0))
+	group := slices.Concat(by(0, distribute, 0), on(0, deliver), by(0, groupSend, 5))
+	chain := func(held int) []step { // a new one, and a message that joins those that are held back
+		return slices.Concat(by(0, rotate, 0), by(0, distribute, 0), on(held, deliver), by(0, groupSend, 5))
+	}
+	m := map[string][]byte{
+		"in order, and not": schedule(by(0, startSession, 1), one, by(0, send, 0), by(0, send, 6), on(2, deliver), on(0, duplicate), on(0, deliver),
+			on(0, drop), by(1, send, 5), by(1, send, 1), on(1, deliver), one, on(2, replay), on(0, replay), by(1, turns, 2), by(0, flush, 1)),
+		"without a one-time prekey": schedule(by(1, startSession, 0), by(1, send, 2), by(1, send, 3), on(1, deliver), on(0, replay), by(0, turns, 1)),
+		"at once": schedule(by(0, startBoth, 1), one, by(1, send, 4), by(1, send, 4), on(1, deliver), on(0, deliver), one, by(0, turns, 5),
+			by(0, startBoth, 2), by(1, send, 1), one, by(0, flush, 1), by(1, turns, 3)),
+		"a first message damaged":          schedule(by(0, startSession, 1), one, everywhere(0, corrupt), everywhere(0, cut), on(0, cut, 255), on(0, deliver)),
+		"a message damaged":                schedule(talking, one, one, everywhere(0, corrupt), everywhere(0, cut), on(0, cut, 255), by(0, flush, 0)),
+		"a repeated first message damaged": schedule(by(0, startSession, 1), one, one, on(0, deliver), everywhere(0, corrupt), on(0, deliver)),
+		"of another ratchet key, damaged":  schedule(talking, by(1, send, 3), on(0, deliver), one, everywhere(0, corrupt), on(0, deliver), by(0, turns, 0)),
+		"a prekey ID twice":                schedule(by(0, startSession, 1), one, one, on(0, deliver), on(5<<5, corrupt, 249)),
+		"bit 255 of a base key":            schedule(by(0, startSession, 1), one, on(7<<5, corrupt, 60)),
+		"a field of version 4":             schedule(by(0, startSession, 1), one, on(4<<5, corrupt, 249)),
+		// 42 with the first two: one that is gone, whose message then comes again, and the oldest that is kept.
+		"sessions": schedule(by(0, startSession, 0), one, on(0, duplicate), by(0, startSession, 0), one, one, on(1, deliver),
+			slices.Repeat(by(0, sessions, 7), 5), on(1, duplicate), by(0, reset, 0), by(1, reset, 0), by(1, sessions, 1), on(3<<5, corrupt, 200), on(0, replay)),
+		"receiving chains": schedule(talking, by(0, send, 1), by(0, turns, 3), on(0, duplicate), by(0, send, 1), by(0, turns, 5), on(0, deliver), on(0, deliver)),
+		"reloaded":         schedule(by(0, startSession, 1), by(0, reload, 0), one, one, on(1, deliver), by(1, reload, 0), on(0, deliver), by(1, turns, 0), by(0, reload, 0), by(0, turns, 1)),
+		"reset": schedule(by(0, reset, 0), talking, one, by(1, send, 1), by(0, reset, 0), by(0, send, 1), by(0, flush, 0), by(0, send, 2), by(1, reset, 0), by(0, flush, 0),
+			by(1, startSession, 0), by(1, turns, 1)),
+		"astray":            schedule(by(0, startSession, 1), one, on(0, stray, 0, 1, 2), on(0, deliver), by(1, turns, 0), one, on(0, stray, 0, 1, 2), by(0, flush, 0)),
+		"without a session": schedule(one, by(1, send, 1), by(0, startSession, 1), by(1, send, 1), one, by(0, reinstall, 0), on(0, deliver), one),
+		"reinstalled":       schedule(talking, one, by(1, reinstall, 0), on(0, deliver), by(0, startSession, 1), by(0, trust, 0), by(0, startSession, 1), by(0, turns, 1)),
+		"the last counter":  schedule(talking, by(0, jump, jumpOf(1<<32-3)), one, one, one),
+		"group": schedule(by(0, groupSend, 1), group, by(0, groupSend, 0), by(0, groupSend, 1), on(2, deliver), on(0, replay), on(1, duplicate), on(1, deliver), on(0, deliver),
+			by(1, distribute, 0), by(1, groupSend, 1), on(1, deliver), by(0, flush, 0), by(1, groupReload, 0), by(0, groupReload, 0), by(1, groupSend, 1)),
+		"late in a group":         schedule(group, by(0, groupSend, 1), by(0, distribute, 0), on(2, deliver), by(0, flush, 0)),
+		"a group message damaged": schedule(group, everywhere(0, corrupt), everywhere(0, cut), on(0, cut, 255), on(0, stray, 0, 1, 2), on(0, deliver)),
+		"a distribution damaged":  schedule(by(0, distribute, 0), everywhere(0, cut), on(0, cut, 255), everywhere(0, corrupt), on(0, stray, 0, 1, 2), on(0, deliver)),
+		"chains of a group":       schedule(chain(0), chain(1), chain(2), chain(3), by(0, rotate, 1), chain(4), by(0, rotate, 1), by(0, flush, 1)),
+		"distributions again":     schedule(chain(0), by(0, groupSend, 1), on(1, deliver), on(0, replay), on(2, replay), on(0, deliver), chain(0), on(0, replay)),
+		"a dropped chain":         schedule(chain(0), chain(1), chain(2), chain(3), chain(4), chain(5), on(2, replay), on(3, deliver), on(0, deliver), on(0, replay)),
+	}
+	for _, n := range []uint64{2, 1998, 25_001} {
+		m["jump of "+fmt.Sprint(n)] = schedule(talking, one, one, one, by(0, jump, jumpOf(n)), one, on(3, deliver), on(2, deliver), on(1, deliver), on(0, deliver), one)
+		m["group jump of "+fmt.Sprint(n)] = schedule(group, by(0, groupSend, 1), by(0, groupSend, 1), by(0, groupJump, jumpOf(n)), by(0, groupSend, 2),
+			on(3, deliver), on(2, deliver), on(1, deliver), on(0, deliver), by(0, groupSend, 2))
+	}
+	return m
+}
