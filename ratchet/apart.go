@@ -172,13 +172,12 @@ func (a *apart) fetch(c *receivingChain, number uint32) error {
 	return c.insert(keys)
 }
 
-// fetchLowest reads blocks of a chain that misses keys until its lowest n stored
-// keys are here, or all.
+// fetchLowest reads the lowest blocks of a chain that misses keys which are not
+// here, until they have n keys, or all keys are here.
 func (a *apart) fetchLowest(c *receivingChain, n int) error {
 	if a.keys == nil {
 		return ErrKeysApart
 	}
-	// Of a block that is here no keys may be left.
 	numbers, err := a.keys.Lowest(publicKey(encode(c.ratchetKey)), n+len(a.here))
 	if err != nil {
 		return err
@@ -187,20 +186,18 @@ func (a *apart) fetchLowest(c *receivingChain, n int) error {
 	var keys []numberedKey
 	for _, number := range numbers {
 		if a.isHere(c, number) {
-			n -= c.skipped.block(number).len()
-		} else {
-			more, err := a.read(c, number)
-			if err != nil {
-				return err
-			}
-			if len(more) == 0 {
-				return ErrCorrupt
-			}
-			n -= len(more)
-			keys = append(keys, more...)
-			here = append(here, block{c.ratchetKey, number})
+			continue
 		}
-		if n <= 0 || len(keys) >= int(c.missing) {
+		more, err := a.read(c, number)
+		if err != nil {
+			return err
+		}
+		if len(more) == 0 {
+			return ErrCorrupt
+		}
+		keys = append(keys, more...)
+		here = append(here, block{c.ratchetKey, number})
+		if len(keys) >= min(n, int(c.missing)) {
 			a.here = here
 			return c.insert(keys)
 		}
