@@ -234,7 +234,11 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		s := p.load(t)
 		p.err = errors.New("the disk is gone")
 		refuseHead(t, s, m, p.err)
-		_, err := s.AppendBinary(nil)
+		dst := make([]byte, 0, 100)
+		_, err := s.Decrypt(dst, m)
+		require.Equal(t, p.err, err)
+		require.NotContains(t, string(dst[:cap(dst)]), number(2), "the jump was decrypted, and is not given out")
+		_, err = s.AppendBinary(nil)
 		require.Equal(t, p.err, err)
 		p.err = nil
 	}
