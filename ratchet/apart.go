@@ -28,7 +28,7 @@ type StoredKeys interface {
 	Block(ratchetKey x3dh.PublicKey, number uint32) ([]byte, error)
 
 	// Lowest returns the numbers of the lowest n blocks of a chain, or of all, if
-	// there are fewer, in ascending order.
+	// there are fewer, in ascending order. The slice is the caller's.
 	Lowest(ratchetKey x3dh.PublicKey, n int) ([]uint32, error)
 }
 
@@ -169,7 +169,7 @@ func (a *apart) fetch(c *receivingChain, number uint32) error {
 		return err
 	}
 	a.here = append(a.here, block{c.ratchetKey, number})
-	return c.insert(keys)
+	return c.insert(keys, 1)
 }
 
 // fetchLowest reads the lowest blocks of a chain that misses keys which are not
@@ -178,16 +178,12 @@ func (a *apart) fetchLowest(c *receivingChain, n int) error {
 	if a.keys == nil {
 		return ErrKeysApart
 	}
-	numbers, err := a.keys.Lowest(publicKey(encode(c.ratchetKey)), n+len(a.here))
+	numbers, err := a.lowest(c, n)
 	if err != nil {
 		return err
 	}
-	here := a.here
 	var keys []numberedKey
-	for _, number := range numbers {
-		if a.isHere(c, number) {
-			continue
-		}
+	for i, number := range numbers {
 		more, err := a.read(c, number)
 		if err != nil {
 			return err
@@ -196,18 +192,23 @@ func (a *apart) fetchLowest(c *receivingChain, n int) error {
 			return ErrCorrupt
 		}
 		keys = append(keys, more...)
-		here = append(here, block{c.ratchetKey, number})
+		a.here = append(a.here, block{c.ratchetKey, number})
 		if len(keys) >= min(n, int(c.missing)) {
-			a.here = here
-			return c.insert(keys)
+			return c.insert(keys, i+1)
 		}
 	}
 	return ErrCorrupt
 }
 
+// lowest returns the numbers of the lowest n blocks of a chain that are not here.
+func (a *apart) lowest(c *receivingChain, n int) ([]uint32, error) {
+	numbers, err := a.keys.Lowest(publicKey(encode(c.ratchetKey)), n+len(a.here))
+	return slices.DeleteFunc(numbers, func(number uint32) bool { return a.isHere(c, number) }), err
+}
+
 // fetchKey reads what has to be here before find says whether the key of message
 // n, which is not the next one, is stored. The message is a duplicate only if all
-// keys that the head counts are there, and its own is not.
+// blocks that the head counts are there, and its key is not.
 func (a *apart) fetchKey(c *receivingChain, n uint32) error {
 	if err := a.fetch(c, n/blockSize); err != nil {
 		return err
@@ -215,7 +216,11 @@ func (a *apart) fetchKey(c *receivingChain, n uint32) error {
 	if _, _, ok := c.skipped.find(n); ok || c.missing == 0 {
 		return nil
 	}
-	return a.fetchLowest(c, MaxSkippedKeys)
+	numbers, err := a.lowest(c, MaxSkippedKeys)
+	if err == nil && (len(numbers) != int(c.blocks) || slices.Contains(numbers, n/blockSize)) {
+		err = ErrCorrupt // a block is not there, or had no keys
+	}
+	return err
 }
 
 // makeRoom reads what has to be here before apply stores the keys of f: the block
@@ -268,12 +273,16 @@ func (a *apart) read(c *receivingChain, number uint32) (keys []numberedKey, err 
 	return keys, nil
 }
 
-// insert puts keys that were missing to those that are here.
-func (c *receivingChain) insert(keys []numberedKey) (err error) {
-	if len(keys) > int(c.missing) {
+// insert puts keys that were missing, those of some blocks, to those that are here.
+func (c *receivingChain) insert(keys []numberedKey, blocks int) (err error) {
+	if len(keys) > int(c.missing) || blocks > int(c.blocks) {
 		return ErrCorrupt
 	}
 	c.missing -= uint16(len(keys))
+	c.blocks -= uint16(blocks)
+	if !c.fits() {
+		return ErrCorrupt
+	}
 	for n, k := range c.skipped.descending {
 		keys = append(keys, numberedKey{n, *k})
 	}
@@ -287,13 +296,30 @@ func (c *receivingChain) insert(keys []numberedKey) (err error) {
 // stored is the number of stored keys, here or apart.
 func (c *receivingChain) stored() int { return int(c.missing) + c.skipped.len() }
 
-// readMissing reads the number of keys that stand apart.
-func (c *receivingChain) readMissing(d *wire.Decoder) {
+// fits reports whether so many keys can be missing in so many blocks.
+func (c *receivingChain) fits() bool {
+	return c.blocks <= c.missing && int(c.missing) <= int(c.blocks)*blockSize && int64(c.missing) <= int64(c.ck.index)
+}
+
+// readMissing reads the number of keys that stand apart, or of their blocks.
+func readMissing(d *wire.Decoder) uint16 {
 	n := d.Uint32()
 	if n == 0 || n > MaxSkippedKeys {
 		d.Fail()
 	}
-	c.missing = uint16(n)
+	return uint16(n)
+}
+
+// blocks is the number of blocks that s has keys of.
+func (s skippedKeys) blocks() (n int) {
+	for i := range s {
+		first, last := s[i].first/blockSize, s[i].last()/blockSize
+		n += int(last - first)
+		if i == 0 || s[i-1].last()/blockSize != first {
+			n++
+		}
+	}
+	return n
 }
 
 // block is the part of s that is in a block. It shares memory with s.

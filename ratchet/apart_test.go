@@ -371,6 +371,39 @@ func TestStoredSinceTheHead(t *testing.T) {
 	receive(t, s, m[6], number(6))
 }
 
+// R-6.3-1: a repeated message is a duplicate after its own block was read, if all
+// blocks are there, and for no other reason.
+func TestRepeatedMessageReadsOneBlock(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m := sendN(t, alice, 40*blockSize+1)
+	for i := range m[:40*blockSize] {
+		if i%blockSize != 7 {
+			receive(t, bob, m[i], number(i))
+		}
+	}
+	var p parts
+	p.store(t, bob)
+	chain, blocks := p.only(t)
+	require.Len(t, blocks, 40)
+	p.reads = 0
+	refuseHead(t, p.load(t), m[3], ErrDuplicate)
+	require.Equal(t, 1, p.reads)
+	s := p.load(t)
+	receive(t, s, m[7], number(7))
+	refuse(t, s, m[7], ErrDuplicate)
+	p.store(t, s)
+	require.Len(t, p.blocks[chain], 39)
+	refuseHead(t, p.load(t), m[7], ErrDuplicate)
+
+	kept := p.blocks[chain][20]
+	delete(p.blocks[chain], 20)
+	for _, i := range []int{3, 7, 20*blockSize + 7} {
+		refuseHead(t, p.load(t), m[i], ErrCorrupt)
+	}
+	p.blocks[chain][20], p.blocks[chain][41] = kept, kept
+	refuseHead(t, p.load(t), m[7], ErrCorrupt)
+}
+
 // R-6.3-3, R-1-1: blocks that do not fit the head are refused, and nothing is changed.
 func TestBlocksThatDoNotFit(t *testing.T) {
 	p, used, late, _, jump, _ := waiting(t)
@@ -386,7 +419,6 @@ func TestBlocksThatDoNotFit(t *testing.T) {
 	for name, bad := range map[string]map[uint32][]byte{
 		"none":             {},
 		"empty":            {0: {}},
-		"too few":          {0: key(2, 1)},
 		"too many":         {0: append(bytes.Clone(keys), key(0, 1)...)},
 		"twice":            {0: append(key(1, 1), key(1, 2)...)},
 		"of the future":    {0: append(key(1, 1), key(4, 1)...)},
@@ -394,7 +426,6 @@ func TestBlocksThatDoNotFit(t *testing.T) {
 		"another field":    {0: append(bytes.Clone(keys), wire.AppendUint(nil, 5, 1)...)},
 		"no seed":          {0: append(key(1, 1), wire.AppendBytes(nil, 4, wire.AppendUint(nil, 1, 2))...)},
 		"of another block": {0: append(key(1, 1), key(33, 1)...)},
-		"elsewhere":        {1: keys},
 	} {
 		p.blocks[chain] = bad
 		refuseHead(t, p.load(t), late, ErrCorrupt)
@@ -404,24 +435,32 @@ func TestBlocksThatDoNotFit(t *testing.T) {
 	}
 	p.blocks[chain] = map[uint32][]byte{0: keys[:len(keys)-1]}
 	refuseHead(t, p.load(t), jump, ErrCorrupt)
+	p.blocks[chain] = map[uint32][]byte{0: key(2, 1)}
+	_, err := p.load(t).AppendBinary(nil)
+	require.Equal(t, ErrCorrupt, err, "too few")
 	p.blocks[chain] = map[uint32][]byte{0: keys}
 	receive(t, p.load(t), late, number(1))
 
-	// The number in the head: 1 to 2,000, and not more than there were messages.
-	chainOf := func(n uint64) []byte {
+	// The numbers in the head: 1 to 2,000 keys, and not more than there were messages,
+	// in as many blocks as they can be in.
+	chainOf := func(n, blocks uint64) []byte {
 		st := p.load(t).load()
 		st.receiving[0].ck.index = 2_001
 		for i := range st.receiving[:st.nReceiving] {
-			st.receiving[i].missing = 0
+			st.receiving[i].missing, st.receiving[i].blocks = 0, 0
 		}
 		b := st.append(nil, true)
 		c := wire.AppendBytes(nil, 1, chain.Bytes())
 		c[len(c)-1] ^= 1 // a chain of its own
 		c = wire.AppendBytes(c, 3, wire.AppendBytes(wire.AppendUint(nil, 1, 2_001), 2, make([]byte, 32)))
-		return wire.AppendBytes(b, 7, wire.AppendUint(c, 5, n))
+		return wire.AppendBytes(b, 7, wire.AppendUint(wire.AppendUint(c, 5, n), 6, blocks))
 	}
-	for n, ok := range map[uint64]bool{0: false, 1: true, MaxSkippedKeys: true, MaxSkippedKeys + 1: false, 1 << 16: false, 1<<16 + 1: false, 1 << 40: false} {
-		_, err := ParseHead(chainOf(n), Signal, nil)
+	for n, ok := range map[[2]uint64]bool{
+		{0, 0}: false, {0, 1}: false, {1, 0}: false, {1, 1}: true, {1, 2}: false, {32, 1}: true, {33, 1}: false, {33, 33}: true,
+		{MaxSkippedKeys, 63}: true, {MaxSkippedKeys, 62}: false, {MaxSkippedKeys, MaxSkippedKeys}: true,
+		{MaxSkippedKeys + 1, 63}: false, {1 << 16, 1}: false, {1<<16 + 1, 1}: false, {1 << 40, 1}: false, {1, 1<<16 + 1}: false,
+	} {
+		_, err := ParseHead(chainOf(n[0], n[1]), Signal, nil)
 		require.Equal(t, ok, err == nil, "%d: %v", n, err)
 	}
 	st := p.load(t).load()
@@ -430,7 +469,7 @@ func TestBlocksThatDoNotFit(t *testing.T) {
 			c.missing = uint16(c.ck.index + 1)
 		}
 	}
-	_, err := ParseHead(st.append(nil, true), Signal, nil)
+	_, err = ParseHead(st.append(nil, true), Signal, nil)
 	require.Equal(t, ErrCorrupt, err, "more keys than messages")
 	_, err = ParseHead([]byte(record(t, mustParse(t, p.whole(t)))), Signal, nil)
 	require.Equal(t, ErrCorrupt, err, "a record with stored keys is no head")

@@ -48,7 +48,8 @@ type receivingChain struct {
 	ratchetKey curve.PublicKey
 	ck         receivingChainKey
 	skipped    skippedKeys
-	missing    uint16 // stored keys that stand apart
+	missing    uint16 // stored keys that stand apart and are not here,
+	blocks     uint16 // and the blocks that they are in
 }
 
 // The keys of the two kinds of chain are types of their own: giving one where

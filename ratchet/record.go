@@ -51,17 +51,18 @@ func (s *state) append(b []byte, head bool) []byte {
 	for i := range s.receiving[:s.nReceiving] {
 		c := &s.receiving[i]
 		size := sizeKey + c.ck.size()
-		switch n := uint64(c.stored()); {
-		case !head:
+		stored, blocks := uint64(c.stored()), uint64(c.blocks)+uint64(c.skipped.blocks())
+		if !head {
 			size += c.skipped.size()
-		case n > 0:
-			size += wire.SizeUint(5, n)
+		} else if stored > 0 {
+			size += wire.SizeUint(5, stored) + wire.SizeUint(6, blocks)
 		}
 		b = wire.AppendBytesHeader(b, 7, size)
 		b = appendKey(b, 1, c.ratchetKey)
 		b = c.ck.append(b)
 		if head {
-			b = wire.AppendUintNonZero(b, 5, uint64(c.stored()))
+			b = wire.AppendUintNonZero(b, 5, stored)
+			b = wire.AppendUintNonZero(b, 6, blocks)
 		} else {
 			b = c.skipped.append(b)
 		}
@@ -305,11 +306,14 @@ func (c *receivingChain) read(d *wire.Decoder, head bool) {
 				continue
 			}
 			keys = append(keys, readMessageKey(&inner))
-		case 5:
-			if head {
-				c.readMissing(&inner)
-			} else {
+		case 5, 6:
+			switch {
+			case !head:
 				inner.Skip()
+			case inner.Num() == 5:
+				c.missing = readMissing(&inner)
+			default:
+				c.blocks = readMissing(&inner)
 			}
 		default:
 			inner.Skip()
@@ -320,7 +324,7 @@ func (c *receivingChain) read(d *wire.Decoder, head bool) {
 		return
 	}
 	var ok bool
-	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok || uint32(c.missing) > c.ck.index {
+	if c.skipped, ok = newSkippedKeys(keys, c.ck.index); !ok || !c.fits() {
 		d.Fail()
 	}
 }

@@ -192,6 +192,9 @@ func receiverChain(last field) *message {
 		if n := m.get(5); n != nil && n.n > index {
 			w.problem(n.at, "R-6.3-3", "%d stored keys, of a chain that had %d messages", n.n, index)
 		}
+		if keys, blocks := m.uint(5), m.uint(6); blocks > keys || keys > 32*blocks {
+			w.problem(m.end, "R-6.3-3", "%d stored keys in %d blocks of 1 to 32", keys, blocks)
+		}
 		checkNumbers(w, m.values[4], index, "R-6.1-2")
 	}}
 }
@@ -215,12 +218,8 @@ func checkNumbers(w *walker, keys []*value, next uint64, rule string) {
 var (
 	storedKeys = field{num: 4, name: "message_keys", typ: typeMessage, in: &messageKey,
 		repeated: ratchet.MaxSkippedKeys, many: "R-6.1-2", show: showNumber}
-	storedApart = field{num: 5, name: "stored_keys", typ: typeUint32, note: "number of them; they stand apart (§6.3)",
-		check: func(w *walker, _ *found, v *value) {
-			if v.n == 0 || v.n > ratchet.MaxSkippedKeys {
-				w.problem(v.at, "R-6.3-3", "%d stored keys, where there are 1 to %d", v.n, ratchet.MaxSkippedKeys)
-			}
-		}}
+	storedApart = field{num: 5, name: "stored_keys", typ: typeUint32, note: "number of them; they stand apart (§6.3)", check: checkApart("stored keys")}
+	keyBlocks   = field{num: 6, name: "key_blocks", typ: typeUint32, note: "number of the blocks that those are in", check: checkApart("blocks of stored keys")}
 	noMessageKeys = field{num: 4, name: "message_keys", typ: typeBytes, repeated: 1, secret: true,
 		check: func(w *walker, _ *found, v *value) {
 			w.problem(v.tag, "", "stored keys in the head of a session, where they stand apart (§6.3)")
@@ -230,10 +229,18 @@ var (
 	sessionHead      = session(headChain())
 )
 
+func checkApart(what string) func(*walker, *found, *value) {
+	return func(w *walker, _ *found, v *value) {
+		if v.n == 0 || v.n > ratchet.MaxSkippedKeys {
+			w.problem(v.at, "R-6.3-3", "%d %s, where there are 1 to %d", v.n, what, ratchet.MaxSkippedKeys)
+		}
+	}
+}
+
 // headChain has no message_keys, and any is one too many.
 func headChain() *message {
 	m := receiverChain(storedApart)
-	m.fields = append(m.fields, noMessageKeys)
+	m.fields = append(m.fields, keyBlocks, noMessageKeys)
 	return m
 }
 
