@@ -203,6 +203,22 @@ var keyClasses = []Class{
 	{"initial message again, no prekey", "without a one-time prekey", surfaces(Duplicate), "", initialAgain(false)},
 	{"first message as another's", "with a one-time prekey", surfaces(Mismatch, UnknownPreKey), "", initialInAnotherName(true)},
 	{"first message as another's, no prekey", "without a one-time prekey", surfaces(Mismatch, UnknownPreKey), "", initialInAnotherName(false)},
+	{"first message, other registration ID", "which nothing authenticates; the answer is read", surfaces(Duplicate), "", func(w *world) {
+		bob := w.members[2]
+		g, c := w.guest(bob)
+		list := w.caughtFor(bob, g, c, 1)
+		m := copyOf(list[0])
+		first, err := x3dh.ParseInitialMessage(m.Ciphertext)
+		must(err)
+		first.RegistrationID ^= 1 << w.rng.IntN(14)
+		m.Ciphertext, err = first.AppendBinary(nil)
+		must(err)
+		w.send(bob, m)
+		w.send(bob, list[0])
+		if w.write(bob, c); len(bob.lines(c)) != 2 || len(g.lines(c)) != 2 {
+			w.violation("%v and %v do not read each other", g, bob)
+		}
+	}},
 	{"the server writes, as a stranger", "in a session of its own, to the chat", surfaces(NotMember, IdentityChanged), "", func(w *world) {
 		m, v := w.attacker(), pick(w, w.members[:])
 		w.send(v, w.forged(m, v, m.id, w.named("chat"), "forged"))
