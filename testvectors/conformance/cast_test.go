@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -54,6 +55,7 @@ type cast struct {
 	bundles  int                  // so many were made
 	jumped   uint64
 	requests int
+	until    time.Time // then it ends with errTime
 	outcomes []outcome // of the step
 }
 
@@ -103,7 +105,9 @@ func newCast(t testing.TB, a, b *client) *cast {
 // ask asks the peer of an account, and returns the name of its error, if any.
 func (c *cast) ask(who int, cmd string, args object) (result, string) {
 	c.t.Helper()
-	c.requests++
+	if c.requests++; !c.until.IsZero() && time.Now().After(c.until) {
+		panic(errTime)
+	}
 	a := c.accounts[who]
 	args["store"] = a.store
 	return a.client.do(c.t, cmd, args)

@@ -36,17 +36,23 @@ func edited(b []byte, path []int, f func([]byte) []byte) []byte {
 	return nil
 }
 
+// mostJump is the limit of SPEC.md §5.6.
+const mostJump = 25_000
+
 // walked is a chain key n steps later (SPEC.md §5.2, §11.2), nil if that would be
-// more than a chain has. The key is another one if nobody can follow.
+// more than a chain has. Where nobody can follow, the key stays as it is.
 func walked(n uint64) func([]byte) []byte {
 	return func(b []byte) []byte {
 		m := fields(b)
-		key := sub(m, 2)
+		key, n := sub(m, 2), n
 		index := number(m, 1) + n
 		if index >= 1<<32-1 {
 			return nil
 		}
-		for range min(n, 30_000) {
+		if n > mostJump {
+			n = 0
+		}
+		for range n {
 			h := hmac.New(sha256.New, key)
 			h.Write([]byte{2})
 			key = h.Sum(nil)

@@ -28,9 +28,9 @@ func on(what int, a action, how ...int) []step {
 	return s
 }
 
-// everywhere is to do something to a parcel at 37 places.
+// everywhere is to do something to a parcel at 52 places, its last byte among them.
 func everywhere(what int, a action) (s []step) {
-	for how := 0; how < 256; how += 7 {
+	for how := 0; how < 256; how += 5 {
 		s = append(s, step{act: a, what: what + how<<5&0xe0, how: how})
 	}
 	return s
@@ -53,8 +53,8 @@ func seeds() map[string][]byte {
 		"without a one-time prekey": schedule(by(1, startSession, 0), by(1, send, 2), by(1, send, 3), on(1, deliver), on(0, replay), by(0, turns, 1)),
 		"at once": schedule(by(0, startBoth, 1), one, by(1, send, 4), by(1, send, 4), on(1, deliver), on(0, deliver), one, by(0, turns, 5),
 			by(0, startBoth, 2), by(1, send, 1), one, by(0, flush, 1), by(1, turns, 3)),
-		"a first message damaged":          schedule(by(0, startSession, 1), one, everywhere(0, corrupt), everywhere(0, cut), on(0, cut, 255), on(0, deliver)),
-		"a message damaged":                schedule(talking, one, one, everywhere(0, corrupt), everywhere(0, cut), on(0, cut, 255), by(0, flush, 0)),
+		"a first message damaged":          schedule(by(0, startSession, 1), one, everywhere(0, corrupt), everywhere(0, cut), on(0, deliver)),
+		"a message damaged":                schedule(talking, one, one, everywhere(0, corrupt), on(5<<5, corrupt, 0), on(6<<5, corrupt, 0), everywhere(0, cut), by(0, flush, 0)),
 		"a repeated first message damaged": schedule(by(0, startSession, 1), one, one, on(0, deliver), everywhere(0, corrupt), on(0, deliver)),
 		"of another ratchet key, damaged":  schedule(talking, by(1, send, 3), on(0, deliver), one, everywhere(0, corrupt), on(0, deliver), by(0, turns, 0)),
 		"a prekey ID twice":                schedule(by(0, startSession, 1), one, one, on(0, deliver), on(5<<5, corrupt, 249)),
@@ -74,13 +74,15 @@ func seeds() map[string][]byte {
 		"group": schedule(by(0, groupSend, 1), group, by(0, groupSend, 0), by(0, groupSend, 1), on(2, deliver), on(0, replay), on(1, duplicate), on(1, deliver), on(0, deliver),
 			by(1, distribute, 0), by(1, groupSend, 1), on(1, deliver), by(0, flush, 0), by(1, groupReload, 0), by(0, groupReload, 0), by(1, groupSend, 1)),
 		"late in a group":         schedule(group, by(0, groupSend, 1), by(0, distribute, 0), on(2, deliver), by(0, flush, 0)),
-		"a group message damaged": schedule(group, everywhere(0, corrupt), everywhere(0, cut), on(0, cut, 255), on(0, stray, 0, 1, 2), on(0, deliver)),
-		"a distribution damaged":  schedule(by(0, distribute, 0), everywhere(0, cut), on(0, cut, 255), everywhere(0, corrupt), on(0, stray, 0, 1, 2), on(0, deliver)),
+		"a group message damaged": schedule(group, everywhere(0, corrupt), on(6<<5, corrupt, 14), everywhere(0, cut), on(0, stray, 0, 1, 2), on(0, deliver)),
+		"a distribution damaged":  schedule(by(0, distribute, 0), everywhere(0, cut), everywhere(0, corrupt), on(0, stray, 0, 1, 2), on(0, deliver)),
 		"chains of a group":       schedule(chain(0), chain(1), chain(2), chain(3), by(0, rotate, 1), chain(4), by(0, rotate, 1), by(0, flush, 1)),
 		"distributions again":     schedule(chain(0), by(0, groupSend, 1), on(1, deliver), on(0, replay), on(2, replay), on(0, deliver), chain(0), on(0, replay)),
 		"a dropped chain":         schedule(chain(0), chain(1), chain(2), chain(3), chain(4), chain(5), on(2, replay), on(3, deliver), on(0, deliver), on(0, replay)),
 	}
-	for _, n := range []uint64{2, 1998, 25_001} {
+	m["a jump too far"] = schedule(talking, by(0, jump, jumpOf(25_001)), one, on(0, deliver))
+	m["a group jump too far"] = schedule(group, on(0, deliver), by(0, groupJump, jumpOf(25_001)), by(0, groupSend, 2), on(0, deliver))
+	for _, n := range []uint64{2, 1998} {
 		m["jump of "+fmt.Sprint(n)] = schedule(talking, one, one, one, by(0, jump, jumpOf(n)), one, on(3, deliver), on(2, deliver), on(1, deliver), on(0, deliver), one)
 		m["group jump of "+fmt.Sprint(n)] = schedule(group, by(0, groupSend, 1), by(0, groupSend, 1), by(0, groupJump, jumpOf(n)), by(0, groupSend, 2),
 			on(3, deliver), on(2, deliver), on(1, deliver), on(0, deliver), by(0, groupSend, 2))
