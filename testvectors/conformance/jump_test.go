@@ -36,11 +36,11 @@ func edited(b []byte, path []int, f func([]byte) []byte) []byte {
 	return nil
 }
 
-// mostJump is the limit of SPEC.md §5.6.
-const mostJump = 25_000
+// mostJump is one more than the limit of SPEC.md §5.6.
+const mostJump = 25_001
 
 // walked is a chain key n steps later (SPEC.md §5.2, §11.2), nil if that would be
-// more than a chain has. Where nobody can follow, the key stays as it is.
+// more than a chain has. Of a longer jump the key stays as it is.
 func walked(n uint64) func([]byte) []byte {
 	return func(b []byte) []byte {
 		m := fields(b)

@@ -250,7 +250,7 @@ func (c *cast) groupReload(who int) {
 // written and lost. (libsignal takes seconds for the keys of a few thousand.)
 func (c *cast) jump(who int, n uint64) {
 	other := c.accounts[who^1].address
-	if n <= mostJump {
+	if n < mostJump {
 		if c.jumped += n; c.jumped > 4_100 {
 			return
 		}
