@@ -71,13 +71,13 @@ func (d *Decoder) Next() bool {
 		return false
 	}
 	tag, ok := d.uvarint()
-	if !ok || tag > math.MaxUint32 {
+	if !ok {
 		d.bad = true
 		return false
 	}
 	prev := d.num
 	d.num, d.typ = protowire.DecodeTag(tag)
-	if d.num < protowire.MinValidNumber || d.canonical && d.num < prev {
+	if !d.num.IsValid() || d.canonical && d.num < prev {
 		d.bad = true
 	}
 	switch d.typ {
@@ -125,7 +125,7 @@ func (d *Decoder) Uint32() uint32 {
 // has it.
 func (d *Decoder) Int32() int32 {
 	v := int64(d.Uint64())
-	if v < math.MinInt32 || v > math.MaxInt32 {
+	if v != int64(int32(v)) {
 		d.bad = true
 		return 0
 	}
@@ -156,7 +156,7 @@ func (d *Decoder) Fixed64() uint64 {
 		return 0
 	}
 	v, n := protowire.ConsumeFixed64(d.rest)
-	if n < 0 || d.canonical && v == 0 {
+	if n != 8 || d.canonical && v == 0 {
 		d.bad = true
 		return 0
 	}
@@ -219,7 +219,7 @@ func (d *Decoder) Skip() {
 		d.bytes()
 	default:
 		n := protowire.ConsumeFieldValue(d.num, d.typ, d.rest)
-		if n < 0 {
+		if protowire.ParseError(n) != nil {
 			d.bad = true
 			return
 		}
@@ -261,7 +261,7 @@ func (d *Decoder) uvarint() (uint64, bool) {
 		return v, true
 	}
 	v, n := protowire.ConsumeVarint(d.rest)
-	if n < 0 || n != protowire.SizeVarint(v) {
+	if n != protowire.SizeVarint(v) { // an error is negative
 		return 0, false
 	}
 	d.rest = d.rest[n:]

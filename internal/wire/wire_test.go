@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,11 +46,29 @@ func TestAcceptsEachFieldInAnyOrder(t *testing.T) {
 		0x12, 2, 'h', 'i',
 		0x2a, 0,
 		0x08, 0xff, 0xff, 0xff, 0xff, 0x0f,
+		0xf8, 0xff, 0xff, 0xff, 0x0f, 1, // unknown 2^29-1
 		0x30, 7, 0x3a, 1, 0, 0x45, 1, 2, 3, 4, 0x49, 1, 2, 3, 4, 5, 6, 7, 8, // unknown 6, 7, 8, 9
 	}, 1, 2, 3, 4)
 	require.NoError(t, err)
 	require.Equal(t, fields{u: 1<<32 - 1, b: []byte("hi"), i: -1, f: 0x0807060504030201,
 		repeated: [][]byte{[]byte("x"), {}}}, f)
+
+	for _, i := range []int32{math.MinInt32, math.MaxInt32} {
+		f, err := read(AppendUint(nil, 3, uint64(int64(i))))
+		require.NoError(t, err)
+		require.Equal(t, i, f.i)
+	}
+}
+
+// A known field has a number up to 63.
+func TestHighestNumber(t *testing.T) {
+	for _, num := range []int{63, 64} {
+		d := Decode(AppendUint(nil, num, 5))
+		require.True(t, d.Next())
+		v := d.Uint32()
+		require.Equal(t, num == 63, v == 5)
+		require.Equal(t, num == 63, d.Close() == nil)
+	}
 }
 
 // R-2.3-1, R-1-2
@@ -196,6 +215,11 @@ func TestBool(t *testing.T) {
 func TestSizes(t *testing.T) {
 	for _, v := range []uint64{0, 1, 127, 128, 1<<32 - 1, 1<<64 - 1} {
 		require.Len(t, AppendUint(nil, 17, v), SizeUint(17, v))
+		want := AppendUint(nil, 17, v)
+		if v == 0 {
+			want = nil
+		}
+		require.Equal(t, want, AppendUintNonZero(nil, 17, v))
 	}
 	for _, n := range []int{0, 1, 127, 128, 70000} {
 		b := AppendBytes(nil, 3, make([]byte, n))
