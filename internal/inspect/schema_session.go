@@ -218,8 +218,8 @@ func checkNumbers(w *walker, keys []*value, next uint64, rule string) {
 var (
 	storedKeys = field{num: 4, name: "message_keys", typ: typeMessage, in: &messageKey,
 		repeated: ratchet.MaxSkippedKeys, many: "R-6.1-2", show: showNumber}
-	storedApart = field{num: 5, name: "stored_keys", typ: typeUint32, note: "number of them; they stand apart (§6.3)", check: checkApart("stored keys")}
-	keyBlocks   = field{num: 6, name: "key_blocks", typ: typeUint32, note: "number of the blocks that those are in", check: checkApart("blocks of stored keys")}
+	storedApart   = field{num: 5, name: "stored_keys", typ: typeUint32, note: "number of them; they stand apart (§6.3)", check: checkApart("stored keys")}
+	keyBlocks     = field{num: 6, name: "key_blocks", typ: typeUint32, note: "number of the blocks that those are in", check: checkApart("blocks of stored keys")}
 	noMessageKeys = field{num: 4, name: "message_keys", typ: typeBytes, repeated: 1, secret: true,
 		check: func(w *walker, _ *found, v *value) {
 			w.problem(v.tag, "", "stored keys in the head of a session, where they stand apart (§6.3)")
