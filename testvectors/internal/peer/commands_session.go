@@ -84,7 +84,11 @@ func importSession(s *party, a *args) (any, error) {
 		if err := s.device.ImportFinal(tx, with.sesame(), b); err != nil {
 			return recordError(err)
 		}
-		return nil
+		p, err := getPeer(tx, with)
+		if err != nil {
+			return err
+		}
+		return putPeer(tx, with, p)
 	})
 }
 

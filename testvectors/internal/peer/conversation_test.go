@@ -552,6 +552,17 @@ func TestImportSession(t *testing.T) {
 		moved.fails("InvalidProtobufEncoding", "importSession", m{"address": alice.address, "record": hex.EncodeToString(broken.encode())})
 	}
 
+	// A record of another identity key than the one that is trusted makes that key
+	// wait nowhere: nothing is written to it, and the record can be replaced.
+	other := x3dh.GenerateIdentityKey().Public()
+	moved.ok("saveIdentity", m{"address": alice.address, "identityKey": hex.EncodeToString(other.Bytes())})
+	for range 2 {
+		moved.ok("importSession", m{"address": alice.address, "record": hex.EncodeToString(r.encode())})
+		require.Equal(t, hex.EncodeToString(other.Bytes()), moved.ok("getIdentity", m{"address": alice.address})["identityKey"])
+		moved.fails("UntrustedIdentity", "encrypt", m{"address": alice.address, "plaintext": ""})
+	}
+	moved.ok("saveIdentity", m{"address": alice.address, "identityKey": alice.me["identityPublic"]})
+
 	// A record of no sessions leaves none, and is none; so does one whose current
 	// session is empty.
 	moved.ok("importSession", m{"address": alice.address, "record": "0a00"})

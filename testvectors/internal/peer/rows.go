@@ -75,8 +75,9 @@ func appendPublicKey(b []byte, num int, private curve.PrivateKey) []byte {
 	return wire.AppendBytes(b, num, private.Public().Append(nil))
 }
 
-// A peerRow is what a device knows of another one. No identity key waits for
-// confirmation here: what would make it wait is refused.
+// A peerRow is what a device knows of another one, less an identity key that
+// waits for confirmation: none does here. What would make it wait is refused, and an
+// import drops it.
 type peerRow struct {
 	identity []byte
 	sessions [][]byte // base keys
@@ -94,6 +95,8 @@ func getPeer(tx sesame.Tx, who address) (*peerRow, error) {
 		switch d.Num() {
 		case 1:
 			p.identity = d.Bytes()
+		case 2:
+			d.Bytes()
 		case 3:
 			p.sessions = append(p.sessions, d.Repeated())
 		case 4:
