@@ -1,6 +1,7 @@
 package sesame
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -93,10 +94,7 @@ func (r *sessionRows) Lowest(ratchetKey x3dh.PublicKey, n int) (numbers []uint32
 
 // note notes that stored keys were read, and what went wrong.
 func (r *sessionRows) note(err error) error {
-	r.read = true
-	if err != nil {
-		r.err = err
-	}
+	r.read, r.err = true, cmp.Or(r.err, err)
 	return err
 }
 

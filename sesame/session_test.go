@@ -266,6 +266,9 @@ func TestStoredKeysCorrupt(t *testing.T) {
 		"gone":  func(tx Tx, key string, rev uint64) error { return tx.Delete(key, rev) },
 		"empty": func(tx Tx, key string, rev uint64) error { return tx.Put(key, nil, rev) },
 		"other": func(tx Tx, key string, rev uint64) error { return tx.Put(key, []byte{1}, rev) },
+		"no number": func(tx Tx, key string, rev uint64) error {
+			return errors.Join(tx.Delete(key, rev), tx.Put(key+"x", []byte{1}, 0))
+		},
 	} {
 		broken := newSnapshot(bob)
 		broken.do(func(tx Tx) error {

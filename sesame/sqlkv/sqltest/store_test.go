@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -135,6 +136,18 @@ func TestApplicationRows(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, sqlkv.Do(canceled, s.db, send(3, 0)), context.Canceled)
 		require.Equal(t, 1, count())
+	})
+}
+
+// A key that no row can have is refused, and the transaction is lost.
+func TestRowKeys(t *testing.T) {
+	onEach(t, func(t *testing.T, s *store) {
+		for _, key := range []string{"", strings.Repeat("k", sesame.MaxRowKeySize+1)} {
+			require.ErrorIs(t, s.Do(func(tx sesame.Tx) error {
+				require.ErrorIs(t, tx.Put(key, nil, 0), sesame.ErrRowKey)
+				return nil
+			}), sql.ErrTxDone)
+		}
 	})
 }
 
