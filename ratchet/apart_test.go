@@ -356,6 +356,24 @@ func TestBlocksOfAWholeSession(t *testing.T) {
 	require.Equal(t, record(t, bob), p.whole(t))
 }
 
+// R-6.3-4: when the keys that come reach the limit, and do not pass it, none go, and the
+// lowest block is not read.
+func TestLimitIsReached(t *testing.T) {
+	alice, bob := newPair(t, Signal)
+	m := sendN(t, alice, MaxSkippedKeys+blockSize+1)
+	var p parts
+	receive(t, bob, m[10], number(10))
+	for i := 11; i <= blockSize; i++ {
+		receive(t, bob, m[i], number(i))
+	}
+	p.store(t, bob)
+	s := p.load(t)
+	last := blockSize + 1 + MaxSkippedKeys - 10
+	receive(t, s, m[last], number(last))
+	require.Equal(t, MaxSkippedKeys, s.load().receiving[s.load().nReceiving-1].stored())
+	require.Equal(t, 1, p.reads, "the block that they begin in")
+}
+
 // R-6.3-1: what a session has stored since, over the limit too, it reads nowhere.
 func TestStoredSinceTheHead(t *testing.T) {
 	alice, bob := newPair(t, Signal)
