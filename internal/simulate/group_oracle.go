@@ -246,6 +246,11 @@ func (d *device) distributed(l *letter, distribution []byte, out []outcome) {
 			d.violation(Lost, "#%d of %v was held by %v, and its distribution does not bring it", held.number, held.from, d)
 		}
 	}
+	// What a later chain of the same distribution ID brought out, unread, is held no
+	// more: it is asked for.
+	for _, o := range out {
+		d.waiting = slices.DeleteFunc(d.waiting, func(l *letter) bool { return l == o.letter })
+	}
 }
 
 // lookAt looks at what became of a group message. Whether its chain was known is
