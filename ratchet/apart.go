@@ -32,8 +32,8 @@ type StoredKeys interface {
 	Lowest(ratchetKey x3dh.PublicKey, n int) ([]uint32, error)
 }
 
-// A KeyBlock is the stored keys of up to 32 messages of a chain, secret, 40 bytes
-// each.
+// A KeyBlock is the stored keys of those of the messages 32·Number to
+// 32·Number + 31 of a chain that are missing, secret, 40 bytes each.
 type KeyBlock struct {
 	RatchetKey x3dh.PublicKey
 	Number     uint32
@@ -95,7 +95,8 @@ func (s *state) whole() (*state, error) {
 
 // Changed yields the blocks of stored keys that are to be written, or deleted, with
 // the head: those that changed since the session was read from its head, but not
-// those of [Session.Dropped]. For a session that was not, that is all that it has.
+// those of [Session.Dropped], which are to be deleted first. For a session that was
+// not, that is all that it has. Keys is the caller's.
 func (s *Session) Changed() iter.Seq[KeyBlock] {
 	return func(yield func(KeyBlock) bool) {
 		st := s.load()

@@ -53,9 +53,10 @@ var (
 
 	// ErrUnknownPreKey: an initial message to a prekey that is gone, or, without a
 	// one-time prekey, of a session that was accepted before and is not there any
-	// more, or not under this address. As ErrUndecryptable; the sender has to start again from a fresh bundle. It
-	// does not know, so Start from its bundle before you write: if your own
-	// session is to a prekey that is gone, neither reads the other.
+	// more, or not under this address. As ErrUndecryptable; the sender has to
+	// start again from a fresh bundle. It does not know, so Start from its bundle
+	// before you write: if your own session is to a prekey that is gone, neither
+	// reads the other.
 	ErrUnknownPreKey = errors.New("sesame: initial message to a prekey that is gone")
 
 	// ErrNoSession: there is no session with that device, or none that may be
