@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sotto-im/sotto/internal/wire"
 	"github.com/sotto-im/sotto/ratchet"
 )
 
@@ -167,12 +168,24 @@ func TestStoredKeyGoesWithItsUse(t *testing.T) {
 // seeds are the stored keys of all sessions, out of the bytes of their rows.
 func (a *app) seeds() (seeds []string) {
 	for key, row := range a.rows() {
-		if strings.HasPrefix(key, rowsSkipped) {
-			for parts := strings.Split(row, "\x2a\x20"); len(parts) > 1; parts = parts[1:] {
-				seeds = append(seeds, parts[1][:32])
-			}
+		if !strings.HasPrefix(key, rowsSkipped) {
+			continue
 		}
+		block := wire.Decode([]byte(row))
+		for block.Next() {
+			stored := wire.Decode(block.Repeated())
+			for stored.Next() {
+				if stored.Num() == 5 {
+					seeds = append(seeds, string(stored.Bytes()))
+				} else {
+					stored.Skip()
+				}
+			}
+			require.NoError(a.t, stored.Close(5))
+		}
+		require.NoError(a.t, block.Close())
 	}
+	slices.Sort(seeds)
 	return seeds
 }
 
