@@ -407,7 +407,7 @@ func (c *club) receive(p *installation, m *mail, b []byte) {
 		return
 	}
 	c.must(genuine || r.Err != nil || saysTheSame(m.bytes, b, m.typ, false), "a forgery was read")
-	c.judge(p, m, r)
+	c.judge(p, m, r, genuine)
 	for _, r := range released {
 		c.released(p, m.from, r)
 	}
@@ -425,8 +425,9 @@ func (c *club) receive(p *installation, m *mail, b []byte) {
 	}
 }
 
-// judge looks at what became of mail.
-func (c *club) judge(p *installation, m *mail, r *sesame.Result) {
+// judge looks at what became of mail, or of a forgery, which may have the number of
+// another message.
+func (c *club) judge(p *installation, m *mail, r *sesame.Result, genuine bool) {
 	key := string(m.bytes)
 	switch {
 	case r.Err == nil && m.typ == groupType:
@@ -441,7 +442,7 @@ func (c *club) judge(p *installation, m *mail, r *sesame.Result) {
 		}
 	case errors.Is(r.Err, sesame.ErrDuplicate):
 		had := p.opened[key] || m.typ == groupType && p.groups[m.note]
-		c.must(had || p.restored || m.from.restored || m.from.gone, "note %d is a duplicate, and was never read", m.timestamp)
+		c.must(had || !genuine || p.restored || m.from.restored || m.from.gone, "note %d is a duplicate, and was never read", m.timestamp)
 		c.reach("duplicate")
 	case errors.Is(r.Err, sesame.ErrHeld):
 		c.reach("held")
