@@ -46,8 +46,8 @@ func ParseMessage(b []byte) (*Message, error) {
 }
 
 // A message is a parsed SignalMessage. All slices alias the input.
-// previousCounter is read and not used: a receiver keeps the old chain instead
-// (SPEC.md §5.5).
+// previousCounter tells what is missing, and makes no keys: a receiver keeps the
+// old chain instead (SPEC.md §5.5).
 type message struct {
 	ratchetKey      curve.PublicKey
 	counter         uint32

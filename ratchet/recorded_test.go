@@ -85,7 +85,8 @@ func TestRecordedTranscript(t *testing.T) {
 	}
 
 	records := map[string][]byte{} // by side
-	duplicates, turns := 0, 0
+	sent, counted := map[string][]string{}, map[string]bool{} // IDs by side; those that came or are known to be missing
+	duplicates, turns, missing := 0, 0, 0
 	for i, step := range tr.Steps {
 		side, op, _ := strings.Cut(step.Op, ".")
 		recorded := step.AliceSession
@@ -119,6 +120,7 @@ func TestRecordedTranscript(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, Type(step.Type), typ)
 			require.Equal(t, []byte(step.Message), got, "step %d: message", i)
+			sent[side] = append(sent[side], step.ID)
 			require.Equal(t, want, s.load().appendBinary(nil), "step %d: record", i)
 
 		case "decrypt":
@@ -148,6 +150,19 @@ func TestRecordedTranscript(t *testing.T) {
 			require.NoError(t, err, "step %d", i)
 			require.Equal(t, step.Plaintext, string(plaintext))
 			require.Equal(t, want, next.appendBinary(nil), "step %d: record", i)
+			newly := 0
+			for _, id := range sent[map[string]string{"alice": "bob", "bob": "alice"}[side]] {
+				if id == step.ID {
+					break
+				}
+				if !counted[id] {
+					counted[id] = true
+					newly++
+				}
+			}
+			counted[step.ID] = true
+			require.EqualValues(t, newly, next.missing, "step %d", i)
+			missing += newly
 
 		default:
 			t.Fatalf("step %d: unknown op %q", i, step.Op)
@@ -156,4 +171,5 @@ func TestRecordedTranscript(t *testing.T) {
 	}
 	require.Equal(t, 1, duplicates)
 	require.Equal(t, 16, turns)
+	require.Equal(t, 2, missing)
 }

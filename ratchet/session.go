@@ -199,7 +199,7 @@ func publicKey(k encodedKey) x3dh.PublicKey {
 
 // Decrypt appends the plaintext of an ordinary message to dst (SPEC.md §5.5).
 // Store the session together with the plaintext, and only then acknowledge the
-// message to the server.
+// message to the server. [Session.Missing] says what has not come before it.
 //
 // The message is not changed and not kept, unless dst overlaps it, which is
 // allowed. On an error dst is returned as it was, and the session is what it
@@ -251,6 +251,17 @@ func (s *Session) DecryptInitial(dst []byte, m *x3dh.InitialMessage) ([]byte, er
 		return dst, ErrIdentityMismatch
 	}
 	return s.Decrypt(dst, m.Message)
+}
+
+// Missing returns how many messages the one that the session decrypted last newly
+// showed to be missing: on the way, lost or withheld (SPEC.md §5.5). It is 0 if
+// none was since the session was read from its record.
+func (s *Session) Missing() uint32 {
+	st := s.load()
+	if st == nil {
+		return 0
+	}
+	return st.missing
 }
 
 // Matches reports whether an initial message belongs to this session: whether

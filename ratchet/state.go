@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"crypto/subtle"
+	"math"
 	"slices"
 
 	"github.com/sotto-im/sotto/internal/cbc"
@@ -33,6 +34,7 @@ type state struct {
 	localRegID      uint32
 	remoteRegID     uint32
 	apart           apart
+	missing         uint32 // what the last message showed; not in the record
 }
 
 // An encodedKey is a public key in the 33-byte encoding, in which the MAC and the
@@ -111,6 +113,7 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 	*next = *s
 	next.apart = apart
 	next.pending = nil
+	next.missing = s.newlyMissing(m)
 	if known {
 		next.receiving[i] = chain
 		return plaintext, next, d, nil
@@ -120,6 +123,30 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 		return nil, nil, discarded{}, err
 	}
 	return plaintext, next, d, nil
+}
+
+// newlyMissing returns how many messages m, which is genuine, shows to be missing
+// (SPEC.md §5.5): those before it in its chain, and if it begins one, those at the
+// end of the chain before.
+func (s *state) newlyMissing(m *message) uint32 {
+	i, known := s.findChain(&m.ratchetKey)
+	newest := s.nReceiving - 1
+	if known {
+		// What an older chain lacks was counted when the next one began.
+		if i == newest && m.counter > s.receiving[i].ck.index {
+			return m.counter - s.receiving[i].ck.index
+		}
+		return 0
+	}
+	missing := uint64(m.counter)
+	if newest >= 0 {
+		// A chain without messages is that of a signed prekey, which is never written in.
+		end, have := uint64(m.previousCounter)+1, uint64(s.receiving[newest].ck.index)
+		if have > 0 && end > have {
+			missing += end - have
+		}
+	}
+	return uint32(min(missing, math.MaxUint32))
 }
 
 // discarded are stored keys to be erased: one that a message used up, with the

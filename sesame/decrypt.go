@@ -19,12 +19,15 @@ type Result struct {
 
 	Plaintext []byte
 
+	// How many messages before it are newly found to be missing in its chain, or
+	// in its session: on the way, lost, unreadable, withheld, or made and never sent
+	// (R-10.5-6).
+	Missing uint32
+
 	// Of [Device.DecryptGroup]: the group whose chain the message was written
-	// with; how many messages before it in that chain are newly found to be missing,
-	// because they are on the way, lost or withheld; and the timestamp that came
-	// with it, also if it was not read. Zero for pairwise messages.
+	// with, and the timestamp that came with it, also if it was not read. Zero for
+	// pairwise messages.
 	Group     string
-	Missing   uint32
 	Timestamp uint64
 
 	// IdentityChanged says that Identity is not the trusted key of the device.
@@ -157,6 +160,7 @@ func (c *call) opened(s *session) error {
 		return err
 	}
 	identity := s.RemoteIdentity()
+	c.r.Missing = s.Missing()
 	c.r.Identity, c.r.IdentityChanged = identity, identity != c.peer.identity
 	// A late message under an old identity key does not bring that back.
 	// A session that only decrypts stays one of the past.
@@ -251,7 +255,7 @@ func (c *call) accept(m *x3dh.InitialMessage) error {
 	if err != nil {
 		return err
 	}
-	c.r.Plaintext = plaintext
+	c.r.Plaintext, c.r.Missing = plaintext, s.Missing()
 	c.peer.seen(m.IdentityKey, c.config.Trust)
 	if err := newSession(c.tx, s, c.from).store(); err != nil {
 		return err

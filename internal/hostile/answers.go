@@ -53,7 +53,7 @@ var answerClasses = []Class{
 	{"clock bound that is none", "a stamp within the bound is refused", failed, "", answered("chat", func(_ *world, _ *device, m *envelope.Submit, n int) []envelope.Message {
 		return one(&envelope.Result{ID: m.Header.ID, Code: envelope.ClockBound, MaxStamp: m.Header.Stamp})
 	})},
-	{"clock bound that inflates", "the bound is nearly the highest stamp", failed, "", func(w *world) {
+	{"clock bound that inflates", "the bound is nearly the highest stamp", append(surfaces(Missing), failed...), "", func(w *world) {
 		// A guest writes again after it, with the clock that it has then.
 		g, c := w.guest(w.members[2])
 		w.write(g, c)
@@ -69,18 +69,18 @@ var answerClasses = []Class{
 		r := &envelope.Result{ID: m.Header.ID, Code: envelope.ClockBound}
 		return []envelope.Message{r, r, r}
 	})},
-	{"false acceptance", "what is not stored, and then the number for another one", surfaces(Contradiction), "", func(w *world) {
+	{"false acceptance", "what is not stored, and then the number for another one", surfaces(Contradiction, Missing), "", func(w *world) {
 		g, c := w.guest(w.members[2])
 		w.lie(g, c, func(_ *world, _ *device, m *envelope.Submit, _ int) []envelope.Message {
 			return one(&envelope.Result{ID: m.Header.ID, Code: envelope.Accepted, Epoch: 1, Sequence: 1})
 		})
 		w.write(g, c)
 	}},
-	{"false acceptance, and silence", "what is not stored", surfaces(Harmless), "it is withheld, which nothing can tell from silence", answeredGuest(
+	{"false acceptance, and silence", "what is not stored", surfaces(Harmless), "it is withheld, which nothing can tell from silence until its author writes again", answeredGuest(
 		func(_ *world, _ *device, m *envelope.Submit, _ int) []envelope.Message {
 			return one(&envelope.Result{ID: m.Header.ID, Code: envelope.Accepted, Epoch: 1, Sequence: 1})
 		})},
-	{"falsely too old", "what was never accepted", surfaces(Harmless), "it is withheld, which nothing can tell from silence", answeredGuest(
+	{"falsely too old", "what was never accepted", surfaces(Harmless), "it is withheld, which nothing can tell from silence until its author writes again", answeredGuest(
 		func(_ *world, _ *device, m *envelope.Submit, _ int) []envelope.Message {
 			return one(&envelope.Result{ID: m.Header.ID, Code: envelope.TooOld})
 		})},
@@ -149,7 +149,7 @@ var answerClasses = []Class{
 			return mismatchOnce(n, &envelope.Result{ID: m.Header.ID, Extra: named(envelope.Recipient{Device: w.members[2].id})})
 		})
 	}},
-	{"remove one of several users", "all of Bob's devices", surfaces(Harmless), "it is withheld from him, and R-8.6-4 has it go on to the others; nothing else changes", func(w *world) {
+	{"remove one of several users", "all of Bob's devices", surfaces(Harmless), "it is withheld from him until its author writes again, and R-8.6-4 has it go on to the others; nothing else changes", func(w *world) {
 		w.lie(w.members[0], w.named("chat"), func(_ *world, _ *device, m *envelope.Submit, n int) []envelope.Message {
 			return mismatchOnce(n, &envelope.Result{ID: m.Header.ID, Extra: named(envelope.Recipient{Device: w.members[2].id})})
 		})

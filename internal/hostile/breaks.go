@@ -21,6 +21,7 @@ const (
 	IgnoreHeader   Defect = "ignore-header"
 	IgnorePosition Defect = "ignore-position"
 	IgnoreGaps     Defect = "ignore-gaps"
+	IgnoreMissing  Defect = "ignore-missing"
 	BelieveBound   Defect = "believe-bound"
 	BelieveServer  Defect = "believe-server"
 	ShowDuplicates Defect = "show-duplicates"
@@ -41,6 +42,7 @@ var Defects = []struct {
 	{IgnoreHeader, "the packed header is not compared with the frame's"},
 	{IgnorePosition, "every delivery is taken for the next"},
 	{IgnoreGaps, "nobody is told of a gap"},
+	{IgnoreMissing, "nobody is told of what is missing in a session or a chain"},
 	{BelieveBound, "the clock goes to whatever bound the server names"},
 	{BelieveServer, "nobody is told when the server contradicts itself"},
 	{ShowDuplicates, "what comes again is shown again"},
@@ -68,6 +70,8 @@ func (d *device) deaf(v Verdict) bool {
 	switch d.w.Break {
 	case IgnoreGaps:
 		return v == GapShown
+	case IgnoreMissing:
+		return v == Missing
 	case BelieveServer:
 		return v == Contradiction || v == Disorder
 	case HideGarbage:

@@ -50,12 +50,12 @@ var deliveryClasses = []Class{
 			v.take(frames[i])
 		}
 	}},
-	{"reorder, numbered anew", "two messages of one author change places in the mailbox", surfaces(Contradiction, Disorder), "", func(w *world) {
+	{"reorder, numbered anew", "two messages of one author change places in the mailbox", surfaces(Contradiction, Disorder, Missing), "", func(w *world) {
 		v, list := w.caughtIn("chat", 2)
 		w.send(v, list[1])
 		w.send(v, list[0])
 	}},
-	{"reorder, sequenced anew", "and in the conversation as well", surfaces(Disorder), "", func(w *world) {
+	{"reorder, sequenced anew", "and in the conversation as well", surfaces(Disorder, Missing), "", func(w *world) {
 		v, list := w.caughtIn("chat", 2)
 		a, b := copyOf(list[1]), copyOf(list[0])
 		a.Untrusted, b.Untrusted = b.Untrusted, a.Untrusted
@@ -101,7 +101,7 @@ var deliveryClasses = []Class{
 		w.hidden(v, list[1])
 		v.take(late)
 	}},
-	{"withhold for ever", "and a gap only when nothing is shown any more", surfaces(Fetched, GapShown), "", func(w *world) {
+	{"withhold for ever", "and a gap only when nothing is shown any more", surfaces(Fetched, GapShown, Missing), "", func(w *world) {
 		v, list := w.caughtIn("chat", 2)
 		w.number(v, list[0])
 		p := v.box.last
@@ -110,16 +110,15 @@ var deliveryClasses = []Class{
 		w.hidden(v, list[1])
 		v.take(encode(&envelope.Gap{MailboxEpoch: v.box.epoch, From: p, To: p, Reason: envelope.Expired}))
 	}},
-	{"withhold the newest", "nothing comes behind it", surfaces(Harmless), "nothing can tell it from silence; nothing else changes, and it comes late", func(w *world) {
+	{"withhold the newest", "nothing comes behind it", surfaces(Harmless), "nothing can tell it from silence until its author writes again; nothing else changes, and it comes late", func(w *world) {
 		v, list := w.caughtIn("chat", 1)
 		w.send(v, list[0])
 	}},
-	{"drop, numbered anew", "the numbers behind it are moved", surfaces(Harmless),
-		"the positions are the server's word, and sesame does not tell of holes between pairwise messages; nothing else changes", func(w *world) {
-			v, list := w.caughtIn("chat", 2)
-			w.send(v, list[1])
-		}},
-	{"drop, and deliver late", "the numbers behind it are moved, and then it comes", surfaces(Contradiction, Disorder), "", func(w *world) {
+	{"drop, numbered anew", "the numbers behind it are moved", surfaces(Missing), "", func(w *world) {
+		v, list := w.caughtIn("chat", 2)
+		w.send(v, list[1])
+	}},
+	{"drop, and deliver late", "the numbers behind it are moved, and then it comes", surfaces(Contradiction, Disorder, Missing), "", func(w *world) {
 		v, list := w.caughtIn("chat", 3)
 		w.send(v, list[1])
 		w.send(v, list[2])
@@ -218,7 +217,7 @@ var deliveryClasses = []Class{
 	{"cut the ciphertext", "at any length", undecipherable, "", altered("chat", func(w *world, _ *device, m *envelope.Deliver) {
 		m.Ciphertext = m.Ciphertext[:1+w.rng.IntN(len(m.Ciphertext)-1)]
 	})},
-	{"splice two messages", "the ciphertext of the second under the header of the first", relabelled, "", func(w *world) {
+	{"splice two messages", "the ciphertext of the second under the header of the first", append(surfaces(Missing), relabelled...), "", func(w *world) {
 		v, list := w.caughtIn("chat", 2)
 		m := copyOf(list[0])
 		m.Ciphertext, m.Type = list[1].Ciphertext, list[1].Type
@@ -226,7 +225,7 @@ var deliveryClasses = []Class{
 		w.send(v, list[0])
 		w.send(v, list[1])
 	}},
-	{"splice two conversations", "the ciphertext of one under the header of another", relabelled, "", func(w *world) {
+	{"splice two conversations", "the ciphertext of one under the header of another", append(surfaces(Missing), relabelled...), "", func(w *world) {
 		v, a := w.members[2], w.members[0]
 		chat := w.caughtFor(v, a, w.named("chat"), 1)
 		pair := w.caughtFor(v, a, w.named("pair"), 1)
@@ -236,7 +235,7 @@ var deliveryClasses = []Class{
 		w.send(v, chat[0])
 		w.send(v, pair[0])
 	}},
-	{"splice two receivers", "the ciphertext for another device", undecipherable, "", func(w *world) {
+	{"splice two receivers", "the ciphertext for another device", append(surfaces(Missing), undecipherable...), "", func(w *world) {
 		v, other := w.members[2], w.members[3]
 		list := w.caughtFor(v, w.members[0], w.named("chat"), 1)
 		m := copyOf(list[0])
@@ -287,7 +286,7 @@ var deliveryClasses = []Class{
 			}
 		}
 	}},
-	{"number the mailbox anew, and lose", "what was not fetched", surfaces(Restarted, Fetched), "", func(w *world) {
+	{"number the mailbox anew, and lose", "what was not fetched", surfaces(Restarted, Fetched, Missing), "", func(w *world) {
 		v, _ := w.caughtIn("chat", 1)
 		v.anew()
 		list := w.caughtFor(v, w.other(v), w.named("chat"), 1)

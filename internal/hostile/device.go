@@ -349,6 +349,9 @@ func (d *device) open(tx sesame.Tx, from envelope.Device, typ uint8, ciphertext 
 		r = &sesame.Result{Err: answer.Err}
 	default:
 		r, err = d.sesame.Decrypt(tx, address(from), ratchet.Type(typ), ciphertext)
+		if err == nil && r.Err == nil {
+			r.Missing = d.w.opened(pair{from, d.id}, ciphertext, r.Missing)
+		}
 	}
 	if err != nil {
 		return nil, envelope.Sender{}, err
@@ -379,9 +382,10 @@ func (d *device) open(tx sesame.Tx, from envelope.Device, typ uint8, ciphertext 
 		if d.fresh[from] && r.Missing > 0 {
 			r.Missing-- // what its author found out with who needs a distribution
 		}
-		if d.fresh[from] = false; r.Missing > 0 {
-			d.note(Missing)
-		}
+		d.fresh[from] = false
+	}
+	if r.Missing > 0 {
+		d.note(Missing)
 	}
 	d.reading = true
 	body, err := envelope.Unpack(&m.Header, envelope.Sender(from), r.Plaintext)
@@ -431,7 +435,7 @@ func (d *device) group(c *chat) sesame.Group {
 var errUndo = errors.New("hostile: nothing to distribute")
 
 // distribute brings those the distribution of the device's chain who need it, in
-// a message of its own. The group message that finds it out is not sent.
+// a message of its own. What finds it out, for the group and for each of them, is not sent.
 func (d *device) distribute(c *chat) {
 	if _, err := d.recipients(c); err != nil {
 		d.note(verdictOf(err))
@@ -454,6 +458,11 @@ func (d *device) distribute(c *chat) {
 			must(err)
 		}
 		return
+	}
+	for _, m := range out.Messages {
+		if m.Bytes != nil {
+			d.w.seals(pair{d.id, envelope.Device{User: user(m.To.User), ID: m.To.Device}}, m.Bytes, true)
+		}
 	}
 	if l := d.w.say(d, c, string(distributionTag)+string(distribution)); l != nil && len(l.to) > 0 {
 		must(d.rows.Do(func(tx sesame.Tx) error {

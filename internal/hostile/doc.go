@@ -32,6 +32,7 @@
 //     server contradicts itself.
 //   - What the server accepted for a device, and what is not on its screen, was
 //     announced to its user, or the class says why it cannot be.
+//   - Nobody is told of more missing messages than have not come (missing.go).
 //   - The attack surfaced as the class allows, and in no other way; or the class
 //     says that it is harmless, and nothing surfaced.
 //   - No message key is used twice, nothing is encrypted for a device that is not

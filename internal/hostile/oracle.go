@@ -183,6 +183,9 @@ func (w *world) look(d *device, m *envelope.Submit) {
 		if before, ok := w.keys[key]; ok && before != string(v.Ciphertext) {
 			w.violation("%v uses a message key twice", d)
 		}
+		if w.keys[key] == "" && v.Type != groupType {
+			w.seals(pair{d.id, v.Device}, v.Ciphertext, false)
+		}
 		w.keys[key] = string(v.Ciphertext)
 		if w.spied != nil {
 			w.spied(v)

@@ -45,6 +45,8 @@ type world struct {
 	letters map[string]*letter // by body
 	order   []*letter
 	keys    map[string]string          // message key to ciphertext
+	sealed  map[pair][]*sealed         // pairwise messages, in the order of writing
+	part    int                        // attacks, and honest traffic between them, are counted
 	class   *Class                     // that is being played
 	also    []Verdict                  // how else it may surface, as it was played
 	spied   func(v envelope.Recipient) // sees every ciphertext
@@ -153,7 +155,7 @@ func (w *world) ask() {
 func newWorld(c Config) *world {
 	w := &world{Config: c, rng: rand.New(rand.NewPCG(c.Seed, 77)), report: newReport(),
 		server: &relay.Server{Store: &relay.Store{}}, time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), users: map[[16]byte][]*device{},
-		chats: map[[16]byte]*chat{}, letters: map[string]*letter{}, keys: map[string]string{}}
+		chats: map[[16]byte]*chat{}, letters: map[string]*letter{}, keys: map[string]string{}, sealed: map[pair][]*sealed{}}
 	for i, v := range []envelope.Device{{User: user("alice"), ID: 1}, {User: user("alice"), ID: 2}, {User: user("bob"), ID: 1}, {User: user("carol"), ID: 1}} {
 		w.members[i] = w.install(v)
 	}
@@ -280,6 +282,7 @@ func (w *world) trace(format string, args ...any) {
 
 // calm is honest traffic. Nothing may be refused or reported in it.
 func (w *world) calm() {
+	w.part++
 	before := w.snapshot()
 	names := []string{"chat", "pair", "private", "group"}
 	for range 1 + w.rng.IntN(2) {
@@ -305,6 +308,7 @@ func (w *world) inside(c *chat) (list []*device) {
 func (w *world) play(c *Class) {
 	w.trace("%s: %s", c.Name, c.Does)
 	w.class = c
+	w.part++
 	before := w.snapshot()
 	c.play(w)
 	w.answer, w.forge, w.spied, w.catch = nil, nil, nil, nil
