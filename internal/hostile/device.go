@@ -167,6 +167,7 @@ func (d *device) tell() {
 	told(s.Gaps, &d.stats.Gaps, GapShown)
 	told(s.Restarts, &d.stats.Restarts, Restarted)
 	told(s.Contradictions, &d.stats.Contradictions, Contradiction)
+	told(s.Unreached, &d.stats.Unreached, Unreached)
 }
 
 // send writes a letter, and sends it.

@@ -26,6 +26,7 @@ const (
 	Repeated        Verdict = "repeated ID"   // relay.Stats.Duplicate
 	Disorder        Verdict = "order"         // R-9.3-5: an author's stamps do not ascend
 	Missing         Verdict = "missing"       // sesame.Result.Missing
+	Unreached       Verdict = "unreached"     // relay.Stats.Unreached
 	Failed          Verdict = "failed"        // a message of the user's own
 	SafetyNumber    Verdict = "safety number" // two users have compared, and differ
 	Harmless        Verdict = "harmless"      // nothing that a user sees has changed
@@ -53,7 +54,7 @@ const (
 	Replaced      Verdict = "ErrReplaced"
 )
 
-var reported = []Verdict{Fetched, GapShown, Restarted, Contradiction, Repeated, Disorder, Missing, Failed, SafetyNumber, Held, IdentityChanged}
+var reported = []Verdict{Fetched, GapShown, Restarted, Contradiction, Repeated, Disorder, Missing, Unreached, Failed, SafetyNumber, Held, IdentityChanged}
 
 // verdictOf is the name of an error.
 func verdictOf(err error) Verdict {

@@ -184,9 +184,11 @@ func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
 		delete(gone, v.Device)
 	}
 	var to []envelope.Recipient
-	others, left := false, false // devices of other users: before, and now
+	unreached := map[[16]byte]bool{} // other users, of whom there are no devices any more
 	for v := range l.m.Recipients.All() {
-		others = others || v.Device.User != c.Self.User
+		if v.Device.User != c.Self.User {
+			unreached[v.Device.User] = true
+		}
 		if id, ok := want[v.Device]; !gone[v.Device] && (!ok || id == v.RegistrationID) {
 			v.Ciphertext = slices.Clone(v.Ciphertext)
 			to = append(to, v)
@@ -198,12 +200,14 @@ func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
 			to = append(to, v)
 		}
 	}
+	others := len(unreached)
 	for _, v := range to {
-		left = left || v.Device.User != c.Self.User
+		delete(unreached, v.Device.User)
 	}
-	if others && !left { // nobody is left but ourselves
+	if others > 0 && len(unreached) == others { // nobody is left but ourselves
 		return c.settle(tx, l, l.key, Failed)
 	}
+	tx.stats.Unreached += len(unreached)
 	l.rounds++
 	return c.again(tx, l, to)
 }

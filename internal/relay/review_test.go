@@ -67,6 +67,22 @@ func TestOnlyOurselvesLeft(t *testing.T) {
 	})
 }
 
+// R-8.6-4: of several users one has left, or the server says so. The message goes to the others, and its
+// author is told.
+func TestOneUserUnreached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, everyone...)
+		carol := envelope.Device{User: id('u', 3), ID: 1}
+		require.NoError(t, w.clients[phone].Send(chat, id('m', 1), append(w.to(phone),
+			envelope.Recipient{Device: carol, RegistrationID: 1}), []byte("for bob and carol")))
+		w.round(phone)
+		require.Equal(t, []string{"for bob and carol"}, w.screen(phone))
+		require.Equal(t, Stats{Unreached: 1}, w.clients[phone].Stats())
+		w.round(bob)
+		require.Equal(t, []string{"for bob and carol"}, w.screen(bob))
+	})
+}
+
 // An answer that comes twice repairs once: what fits already stays as it is.
 func TestRepairedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

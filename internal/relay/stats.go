@@ -13,10 +13,11 @@ type Stats struct {
 	Gaps           int // positions that the server has lost
 	Restarts       int // mailboxes that were numbered anew, whose server may have lost messages
 	Contradictions int // answers that contradict what the server said before
+	Unreached      int // users for whose devices, the server says, a message cannot be, that goes to others
 }
 
-func (s *Stats) fields() [5]*int {
-	return [...]*int{&s.Refused, &s.Duplicate, &s.Gaps, &s.Restarts, &s.Contradictions}
+func (s *Stats) fields() [6]*int {
+	return [...]*int{&s.Refused, &s.Duplicate, &s.Gaps, &s.Restarts, &s.Contradictions, &s.Unreached}
 }
 
 // Stats returns the counters; zero if the database fails.
