@@ -5,8 +5,9 @@
 // sesame/sqlkv/sqltest/demo in SQLite files.
 //
 // Read device.go for what an application does with package sesame, and account.go
-// for what is judged. For groups read member.go, with parcel.go for its rows, and
-// group_judge.go; the story is in group.go.
+// for what is judged. For groups read member.go, member_send.go and
+// member_receive.go, with parcel.go for their rows, and group_judge.go; the story is
+// in group.go.
 package demo
 
 import (

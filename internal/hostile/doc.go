@@ -4,8 +4,9 @@
 // # World
 //
 // Four devices of three users, and guests who come for one attack, each with
-// relay.Client, sesame.Device and lamport's clocks on rows in memory: world.go,
-// and device.go for the application's own rules. Between them stands an honest
+// relay.Client, sesame.Device and lamport's clocks on rows in memory: world.go and
+// device.go, with the application's own rules in trust.go, and what it encrypts and
+// decrypts in encryption.go. Between them stands an honest
 // relay.Server, and before it a layer that keeps the mailboxes and the bundles,
 // and does with them what it likes: server.go. Honest messages are written
 // between the attacks, and in them nothing may be refused or reported. Before that,
