@@ -196,6 +196,7 @@ func (w *world) flood(from, n int) {
 		// A message that nobody will see, without all the checks.
 		_, _, err := s.ends[from].session.Encrypt(nil, nil)
 		w.must(err == nil, "encrypt: %v", err)
+		s.ends[from].written++
 	}
 	w.stored(s.ends[from])
 	w.arrive(w.send(from, s, 1))
@@ -321,7 +322,7 @@ func TestSeedsReachEverything(t *testing.T) {
 	want := []string{
 		string(opens), string(opensNew), string(opensLate), string(duplicate), string(discarded), string(forgotten),
 		"accept with a one-time prekey", "accept without a one-time prekey",
-		"send initial", "send ordinary", "drop", "copy", "flood", "reload", "stray",
+		"send initial", "send ordinary", "drop", "copy", "flood", "reload", "stray", "missing",
 		"flip in a first message", "flip in an initial message", "flip in an ordinary message",
 		"flip in an unauthenticated header", "cut", "longer", "other type", "twice in one",
 		"start with a one-time prekey", "start without a one-time prekey",

@@ -50,6 +50,8 @@ type end struct {
 	family   ratchet.Family
 	receiver receiver
 	answered bool // or the responder: sends ordinary messages
+	written  int
+	told     int // of what the other end has written, to here it was read, or is known to be missing
 }
 
 // A message as it was sent.
@@ -61,6 +63,7 @@ type message struct {
 	text    []byte
 	key     ratchetKey
 	counter uint32
+	number  int // in its session, of its author's
 	read    bool
 }
 
@@ -180,7 +183,8 @@ func (w *world) send(from int, s *session, size int) *message {
 	out, typ, err := e.session.Encrypt(prefix, text)
 	w.must(err == nil, "encrypt: %v", err)
 	w.must(bytes.HasPrefix(out, []byte("pre")), "encrypt lost what dst held")
-	m := &message{session: s, from: from, typ: typ, text: text, bytes: slices.Clip(out[3:])}
+	m := &message{session: s, from: from, typ: typ, text: text, bytes: slices.Clip(out[3:]), number: e.written}
+	e.written++
 
 	want := ratchet.Ordinary
 	if from == s.initiator && !e.answered {
@@ -314,9 +318,21 @@ func (w *world) deliver(m *message, b []byte) {
 		w.must(!m.read, "a message was read twice")
 		w.must(bytes.Equal(text, m.text), "read %x, sent %x", text, m.text)
 		m.read = true
+		w.counts(e, m)
 		e.receiver.read(m)
 		e.answered = true
 		w.must(!w.stored(e).pending, "still pending after an answer") // persist before you acknowledge
+	}
+}
+
+// counts checks how many messages are said to be missing before one that was read: each that was
+// written before it and was not read, once.
+func (w *world) counts(e *end, m *message) {
+	missing := max(0, m.number-e.told)
+	w.must(int(e.session.Missing()) == missing, "%d messages are said to be missing, not %d", e.session.Missing(), missing)
+	e.told = max(e.told, m.number+1)
+	if missing > 0 {
+		w.reach("missing")
 	}
 }
 
@@ -335,6 +351,7 @@ func (w *world) accept(m *message, b []byte) {
 		w.reach("accept without a one-time prekey")
 	}
 	m.read = true
+	w.counts(e, m)
 	e.receiver.read(m)
 	e.answered = true
 	m.session.ends[to] = e
