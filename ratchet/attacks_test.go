@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"testing"
 
@@ -50,7 +51,9 @@ func TestDecryptFailureLeavesStateByteIdentical(t *testing.T) {
 // go first, and the record stays small.
 func TestSkippedKeysBoundedPerChainAndTotal(t *testing.T) {
 	alice, bob := newPair(t, Signal)
+	var chains []curve.PublicKey
 	for range MaxReceivingChains + 2 {
+		chains = append(chains, alice.load().sending.public)
 		messages := sendN(t, alice, MaxSkippedKeys+11)
 		receive(t, bob, messages[10], number(10)) // 0 to 9 are stored
 		last := len(messages) - 1
@@ -67,6 +70,9 @@ func TestSkippedKeysBoundedPerChainAndTotal(t *testing.T) {
 	}
 	st := bob.load()
 	require.Equal(t, MaxReceivingChains, st.nReceiving)
+	for i, key := range chains[len(chains)-MaxReceivingChains:] {
+		require.Equal(t, key, st.receiving[i].ratchetKey, "the oldest went")
+	}
 	require.LessOrEqual(t, st.stored(), MaxReceivingChains*MaxSkippedKeys)
 	b := record(t, bob)
 	require.Less(t, len(b), 700+45*st.stored(), "45 bytes a stored key at most")
@@ -252,6 +258,14 @@ func TestMACBeforePadding(t *testing.T) {
 	require.False(t, decrypts(3, 2, 3))
 	require.False(t, decrypts(2, 3, 3))
 	require.False(t, decrypts(append([]byte{15}, bytes.Repeat([]byte{16}, 15)...)...))
+
+	// A wrong MAC costs no decryption, whose time would tell: AES allocates, and
+	// nothing does here.
+	m := sealed(t, alice, func(*fields) {})
+	m[len(m)-1] ^= 1
+	require.Zero(t, testing.AllocsPerRun(5, func() { _, _ = bob.Decrypt(nil, m) }))
+	buf := make([]byte, 16)
+	require.NotZero(t, testing.AllocsPerRun(5, func() { cbc.Decrypt(&keys.Cipher, &keys.IV, make([]byte, 16), buf) }))
 }
 
 // R10: one error value for whatever is wrong with the cryptography.
@@ -313,8 +327,9 @@ func TestHealsAfterOneRoundTrip(t *testing.T) {
 	receive(t, bob, m, "healed")
 }
 
-// R20: a ciphertext opens in one session, under one key. (A tag of 8 bytes
-// does not commit in the cryptographic sense: SPEC.md §5.4.)
+// R20: a ciphertext opens in one session, under one key, also if its padding is
+// right under another. (A tag of 8 bytes does not commit in the cryptographic
+// sense: SPEC.md §5.4.)
 func TestCiphertextOpensUnderOneKeyOnly(t *testing.T) {
 	alice, bob := newPair(t, Signal)
 	messages := sendN(t, alice, 20)
@@ -332,6 +347,24 @@ func TestCiphertextOpensUnderOneKeyOnly(t *testing.T) {
 		_, other := newPair(t, Signal)
 		refuse(t, other, messages[0], ErrAuthentication)
 	}
+
+	// One of the two keys opens it, as the MAC has it; CBC would with both.
+	seed := alice.load().sending.ck.seed()
+	one, two := kdf.ExpandSeed(&seed, nil), kdf.ExpandSeed(&[32]byte{1}, nil)
+	both := make([]byte, 16)
+	padded := func(k *kdf.MessageKeys) bool {
+		_, ok := cbc.Decrypt(&k.Cipher, &k.IV, make([]byte, 16), bytes.Clone(both))
+		return ok
+	}
+	for n := uint32(0); !padded(&one) || !padded(&two); n++ {
+		binary.BigEndian.PutUint32(both, n)
+	}
+	m, err := parseMessage(sealed(t, alice, func(f *fields) { f.ciphertext = both }), 3)
+	require.NoError(t, err)
+	_, err = bob.load().open(nil, &m, &one)
+	require.NoError(t, err)
+	_, err = bob.load().open(nil, &m, &two)
+	require.Equal(t, ErrAuthentication, err)
 	for i, m := range messages {
 		receive(t, bob, m, number(i))
 	}

@@ -209,17 +209,24 @@ func FuzzDecryptNoMutation(f *testing.F) {
 	f.Add([]byte{}, uint16(40), byte(1))
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, flip byte) {
 		alice, bob := newPair(t, Signal)
-		genuine := sendN(t, alice, 3)
+		genuine := sendN(t, alice, 5)
 		receive(t, bob, genuine[1], number(1))
-		bad := bytes.Clone(genuine[2])
-		bad[int(at)%len(bad)] ^= flip | 1
-		for _, m := range [][]byte{b, bad, append(bytes.Clone(bad), b...), append([]byte{0x34}, b...)} {
+		refuses := func(m []byte) {
 			before := record(t, bob)
 			_, err := bob.Decrypt(nil, m)
 			require.Error(t, err)
 			require.Equal(t, before, record(t, bob))
 		}
-		receive(t, bob, genuine[2], number(2))
-		receive(t, bob, genuine[0], number(0))
+		refuses(b)
+		refuses(append([]byte{0x34}, b...))
+		for _, i := range []int{0, 2, 4} { // a stored key, the next message, one ahead
+			bad := bytes.Clone(genuine[i])
+			bad[int(at)%len(bad)] ^= flip | 1
+			refuses(bad)
+			refuses(append(bad, b...))
+		}
+		for _, i := range []int{2, 0, 4, 3} {
+			receive(t, bob, genuine[i], number(i))
+		}
 	})
 }

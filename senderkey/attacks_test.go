@@ -61,39 +61,51 @@ func TestPeriodicRotation(t *testing.T) {
 }
 
 // G02, R-11.6-2, R-11.8-1: a removed member has every state that he ever had,
-// and everything that he could derive of it.
+// and everything that he could derive of it; whether the sender knows that he has
+// the chain, or that he may have it.
 func TestRemovedMemberCannotDecrypt(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f Family) {
-		s := NewSender(Config{Family: f})
-		removed, stays := NewReceiver(f), NewReceiver(f)
-		all, left := Roster{Revision: 1, Members: members(1, 2)}, Roster{Revision: 2, Members: members(1)}
-		for range 5 {
-			sent := encrypt(t, s, all, testTime, "for both")
+		t.Run("may have it", func(t *testing.T) { removedMemberCannotDecrypt(t, f, false) })
+		t.Run("has it", func(t *testing.T) { removedMemberCannotDecrypt(t, f, true) })
+	})
+}
+
+func removedMemberCannotDecrypt(t *testing.T, f Family, delivered bool) {
+	s := NewSender(Config{Family: f})
+	removed, stays := NewReceiver(f), NewReceiver(f)
+	all, left := Roster{Revision: 1, Members: members(1, 2)}, Roster{Revision: 2, Members: members(1)}
+	for i := range 5 {
+		sent := encrypt(t, s, all, testTime, "for both")
+		require.Equal(t, i == 0 || !delivered, sent.Distribution != nil)
+		if sent.Distribution != nil {
 			process(t, removed, sent.Distribution)
 			process(t, stays, sent.Distribution)
-			receive(t, removed, sent.Message, "for both")
-			receive(t, stays, sent.Message, "for both")
 		}
-		chainKey := removed.load().chains[0].ck
-		sent := encrypt(t, s, left, testTime, "for one")
-		process(t, stays, sent.Distribution)
-		receive(t, stays, sent.Message, "for one")
-		refuse(t, removed, sent.Message, ErrNoChain)
-		next := s.load().chain
-		for range 1000 {
-			require.NotEqual(t, chainKey.key, next.ck.key)
-			chainKey.chainKey = chainKey.advance(1)
+		if delivered {
+			require.NoError(t, s.Delivered(sent.Chain, all.Members...))
 		}
-		// Not even when he claims that the new chain is the one he had.
-		st := new(*removed.load())
-		st.chains[0].distribution, st.chains[0].id = next.distribution, next.id
-		refuse(t, newReceiver(st), sent.Message, ErrAuthentication)
-		st = new(*removed.load())
-		st.chains[0].distribution, st.chains[0].id, st.chains[0].signing = next.distribution, next.id, next.public
-		st.chains[0].ck.iteration = 0
-		plaintext, _, err := newReceiver(st).Decrypt(nil, sent.Message)
-		require.True(t, err == ErrAuthentication || string(plaintext) != "for one")
-	})
+		receive(t, removed, sent.Message, "for both")
+		receive(t, stays, sent.Message, "for both")
+	}
+	chainKey := removed.load().chains[0].ck
+	sent := encrypt(t, s, left, testTime, "for one")
+	process(t, stays, sent.Distribution)
+	receive(t, stays, sent.Message, "for one")
+	refuse(t, removed, sent.Message, ErrNoChain)
+	next := s.load().chain
+	for range 1000 {
+		require.NotEqual(t, chainKey.key, next.ck.key)
+		chainKey.chainKey = chainKey.advance(1)
+	}
+	// Not even when he claims that the new chain is the one he had.
+	st := new(*removed.load())
+	st.chains[0].distribution, st.chains[0].id = next.distribution, next.id
+	refuse(t, newReceiver(st), sent.Message, ErrAuthentication)
+	st = new(*removed.load())
+	st.chains[0].distribution, st.chains[0].id, st.chains[0].signing = next.distribution, next.id, next.public
+	st.chains[0].ck.iteration = 0
+	plaintext, _, err := newReceiver(st).Decrypt(nil, sent.Message)
+	require.True(t, err == ErrAuthentication || string(plaintext) != "for one")
 }
 
 // G02, R-11.6-6: a send that was prepared before the removal cannot come after
@@ -149,6 +161,16 @@ func TestSKDMCarriesCurrentIterationOnly(t *testing.T) {
 			refuse(t, late, m, ErrDuplicate)
 		}
 		receive(t, late, send(t, c, "from now on"), "from now on")
+
+		// The same of a sender, whose chain others have.
+		s, late := NewSender(Config{Family: f}), NewReceiver(f)
+		sent := encrypt(t, s, Roster{Members: members(1)}, testTime, "before")
+		require.NoError(t, s.Delivered(sent.Chain, members(1)...))
+		joined := encrypt(t, s, Roster{Members: members(1, 2)}, testTime, "after")
+		require.Equal(t, members(2), joined.Missing)
+		process(t, late, joined.Distribution)
+		refuse(t, late, sent.Message, ErrDuplicate)
+		receive(t, late, joined.Message, "after")
 	})
 }
 
@@ -163,6 +185,9 @@ func TestRotationReplacesSigningKey(t *testing.T) {
 	require.NotEqual(t, stolen.public, next.public)
 	require.NotEqual(t, stolen.id, next.id)
 	require.NotEqual(t, stolen.distribution, next.distribution)
+	for ck := stolen.ck.chainKey; ck.iteration < 1000; ck = ck.advance(1) {
+		require.NotEqual(t, ck.key, next.ck.key)
+	}
 
 	// The old signing key forges nothing under the new chain.
 	r := NewReceiver(Signal)
@@ -222,6 +247,18 @@ func TestCrossGroupAndCrossEpochReplay(t *testing.T) {
 	f := takeApart(t, sentOne.Message, Signal)
 	f.id, f.chainID = sentTwo.Chain[:], uint64(sentTwo.Distribution.ChainID())
 	refuse(t, receiverTwo, f.encode(), ErrAuthentication)
+
+	// A device that has one chain under two distribution IDs, one for each group:
+	// what it wrote under the one is not what it wrote under the other.
+	st := *one.load()
+	st.chain.distribution = DistributionID{7}
+	process(t, receiverTwo, newDistribution(st.chain.current()))
+	process(t, receiverOne, sentOne.Distribution)
+	again := encrypt(t, one, Roster{Members: members(1)}, testTime, "in group one again")
+	f = takeApart(t, again.Message, Signal)
+	f.id = st.chain.distribution[:]
+	refuse(t, receiverTwo, f.encode(), ErrAuthentication)
+	receive(t, receiverOne, again.Message, "in group one again")
 
 	// Epochs: a message of the chain before, under the name of the next one.
 	next := encrypt(t, one, Roster{Members: members(2)}, testTime, "next epoch")

@@ -256,6 +256,7 @@ func TestRemovedMemberCannotDecrypt(t *testing.T) {
 		"left": func(alice, bob *app, c *clock, g *Group) { g.Devices = g.Devices[1:] },
 		"identity key": func(alice, bob *app, c *clock, g *Group) {
 			again := newApp(alice.t, "bob", 1, c)
+			again.published.RegistrationID = bob.published.RegistrationID // which nothing authenticates
 			alice.start(again)
 			alice.do(func(tx Tx) error { return alice.Confirm(tx, bob.at, again.published.IdentityKey) })
 		},
@@ -267,23 +268,25 @@ func TestRemovedMemberCannotDecrypt(t *testing.T) {
 			alice.do(func(tx Tx) error { return alice.Forget(tx, bob.at) })
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		for _, accepted := range []bool{true, false} { // the server says that they have the chain
 			all, c := people(t, "alice", "bob", "carol")
 			alice, bob, carol := all[0], all[1], all[2]
 			g := groupOf("friends", bob, carol)
 			before := alice.writes(g, 0, "before")
-			alice.accepted(g, before)
+			if accepted {
+				alice.accepted(g, before)
+			}
 			bob.distributed(alice, before)
 			carol.distributed(alice, before)
 			bob.readsGroup(alice, "friends", before, "before")
 			gone(alice, bob, c, &g)
 			after := alice.writes(g, 0, "after")
-			require.NotEqual(t, before.Chain, after.Chain)
-			require.Contains(t, after.missing(), carol.at)
-			require.ErrorIs(t, bob.opens(alice, "friends", after).Err, ErrHeld)
+			require.NotEqual(t, before.Chain, after.Chain, name)
+			require.Contains(t, after.missing(), carol.at, name)
+			require.ErrorIs(t, bob.opens(alice, "friends", after).Err, ErrHeld, name)
 			carol.distributed(alice, after)
 			carol.readsGroup(alice, "friends", after, "after")
-		})
+		}
 	}
 }
 
