@@ -14,7 +14,8 @@ func seeds(f *testing.F, add func([]byte)) {
 		add(frame(f, m))
 		n++
 	}
-	for _, b := range hostile() {
+	for _, h := range hostile() {
+		b := h.frame
 		if len(b) < 64<<10 {
 			add(b)
 			n++

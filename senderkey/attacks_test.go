@@ -488,6 +488,8 @@ func TestReplayedSKMRejected(t *testing.T) {
 			refuse(t, r, messages[2], ErrDuplicate)
 		}
 		receive(t, r, messages[1], number(1))
+		refuse(t, r, messages[1], ErrDuplicate) // its key was a stored one
 		receive(t, r, messages[3], number(3))
+		refuse(t, reload(t, r), messages[1], ErrDuplicate)
 	})
 }

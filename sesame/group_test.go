@@ -622,8 +622,9 @@ func TestPendingBufferBounded(t *testing.T) {
 	require.Equal(t, ErrHeld, bob.opens(alice, "", alice.writes(groupOf("more", bob), 0, "more")).Err)
 	require.Equal(t, waiting+1, held())
 	c.now = start.Add(heldAge)
+	require.Equal(t, ErrHeld, bob.opens(carol, "", three).Err, "the places of what is too old are free, deleted or not")
 	bob.publish()
-	require.Equal(t, 1, held())
+	require.Equal(t, 2, held())
 	c.now = start.Add(2 * heldAge)
 	bob.publish()
 	require.Zero(t, held())
@@ -699,8 +700,9 @@ func TestHoldDuringDistribution(t *testing.T) {
 	require.Equal(t, "three", string(released[0].Plaintext))
 }
 
-// R-10.10-4: another identity key of a device writes in chains of its own, which
-// are marked; with the confirmation the others go, and with the device all.
+// G05, R-10.10-3, R-10.10-4: another identity key of a device writes in chains of its
+// own, which are marked, and takes over none of the trusted key's; with the
+// confirmation the others go, and with the device all.
 func TestGroupIdentityChanges(t *testing.T) {
 	all, c := people(t, "bob", "alice")
 	bob, alice := all[0], all[1]
