@@ -26,7 +26,7 @@ func seeds(f *testing.F, add func([]byte)) {
 	}
 }
 
-// FuzzFrame: Parse is total, accepts exactly what AppendBinary writes, changes
+// E01: Parse is total, accepts exactly what AppendBinary writes, changes
 // nothing on failure, and the table of a frame can be walked to its end.
 func FuzzFrame(f *testing.F) {
 	seeds(f, func(b []byte) { f.Add(b) })

@@ -111,7 +111,7 @@ func TestParsingMessagesAllocatesNothing(t *testing.T) {
 	}
 }
 
-// R23
+// R23: total, no memory by a claimed count, and what is accepted works.
 func FuzzUnmarshalSession(f *testing.F) {
 	_, seeds := recordedSeeds(f)
 	for _, c := range []Config{{}, {RegistrationID: 1<<32 - 1, Created: time.Unix(1<<40, 0)}} {

@@ -31,10 +31,9 @@ func parseState(t *testing.T, session []byte) *state {
 	return s.load()
 }
 
-// TestRecordedTranscript replays the whole conversation, in both roles and
-// through every kind of message: each message that we make and each record
-// that we would store has the bytes of the peer's. Fresh keys are taken from
-// the records.
+// H20: the whole conversation again, in both roles and through every kind of
+// message: each message that we make and each record that we would store has the
+// bytes of the peer's. Fresh keys are taken from the records.
 func TestRecordedTranscript(t *testing.T) {
 	tr, err := testvectors.LoadConversation()
 	require.NoError(t, err)

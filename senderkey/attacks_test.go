@@ -108,7 +108,7 @@ func removedMemberCannotDecrypt(t *testing.T, f Family, delivered bool) {
 	require.True(t, err == ErrAuthentication || string(plaintext) != "for one")
 }
 
-// G02, R-11.6-6: a send that was prepared before the removal cannot come after
+// G02, G14, R-11.6-6: a send that was prepared before the removal cannot come after
 // it, from the same state or from another.
 func TestSendRacesRemoval(t *testing.T) {
 	before, after := Roster{Revision: 1, Members: members(1, 2)}, Roster{Revision: 2, Members: members(1)}

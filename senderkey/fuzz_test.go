@@ -150,7 +150,8 @@ func checkReceiver(t *testing.T, r *receiver) {
 	}
 }
 
-// libsignal's record, in both roles.
+// R23: libsignal's record, in both roles: total, no memory by a claimed count, and
+// what is accepted works.
 func FuzzSenderKeyRecord(f *testing.F) {
 	_, _, recorded := recordedSeeds(f)
 	many := NewReceiver(Signal)
@@ -206,6 +207,7 @@ func FuzzSenderKeyRecord(f *testing.F) {
 	})
 }
 
+// R23: our record of a receiver, likewise.
 func FuzzReceiverRecord(f *testing.F) {
 	for _, family := range families {
 		r := NewReceiver(family)
@@ -242,6 +244,7 @@ func FuzzReceiverRecord(f *testing.F) {
 	})
 }
 
+// R23: our record of a sender, likewise.
 func FuzzSenderRecord(f *testing.F) {
 	for _, family := range families {
 		s := NewSender(Config{Family: family})

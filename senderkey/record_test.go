@@ -52,7 +52,7 @@ func (s stateFields) private() stateFields {
 	return s
 }
 
-// R-11.7-2: what a state must not hold, for both who read it.
+// R23, R-11.7-2: what a state must not hold, for both who read it.
 func TestStateRecordRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*stateFields)
@@ -120,7 +120,7 @@ func TestStateRecordRefused(t *testing.T) {
 	require.Equal(t, ErrCorrupt, NewReceiver(Signal).ImportRecord(s.encode(), testID))
 }
 
-// R-11.7-2: what a record must not hold.
+// R23, R-11.7-2: what a record must not hold.
 func TestRecordRefused(t *testing.T) {
 	state := func(id uint64) []byte { s := goodState(); s.id = id; return s.encode() }
 	var five []byte
@@ -188,7 +188,7 @@ func TestChainRecord(t *testing.T) {
 	})
 }
 
-// R-11.7-3: our own records have one encoding.
+// R23, R-11.7-3: our own records have one encoding.
 func TestOwnRecordsRefused(t *testing.T) {
 	s := NewSender(Config{})
 	require.Equal(t, []byte{recordSender}, record(t, s), "before the first message")

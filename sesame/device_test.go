@@ -189,6 +189,46 @@ func TestExhaustedPrekeysAreReported(t *testing.T) {
 	}
 }
 
+// H26, R-10.3-2: no ID is given out twice, neither of one-time prekeys that are
+// all used up nor of signed ones that are all deleted, and not after a restart. IDs
+// of a publication that was rolled back, which nobody has seen, are.
+func TestPrekeyIDNeverReused(t *testing.T) {
+	c := &clock{start}
+	bob := newApp(t, "bob", 1, c)
+	preKeys, signed := map[uint32]bool{}, map[uint32]bool{}
+	for range 5 {
+		for _, k := range bob.published.OneTimePreKeys {
+			require.False(t, preKeys[k.ID])
+			preKeys[k.ID] = true
+		}
+		require.False(t, signed[bob.published.SignedPreKey.ID])
+		signed[bob.published.SignedPreKey.ID] = true
+
+		bob.do(func(tx Tx) error {
+			if err := forgetRows(tx, rowsPreKey); err != nil {
+				return err
+			}
+			return forgetRows(tx, rowsSigned)
+		})
+		require.Error(t, bob.store.Do(func(tx Tx) error {
+			_, err := bob.Publish(tx, 0)
+			require.NoError(t, err)
+			return errors.New("roll back")
+		}))
+		bob.do(func(tx Tx) (err error) { // restart
+			bob.Device, err = Open(tx, Config{Now: c.Now})
+			return err
+		})
+		bob.oneTime = nil
+		bob.publish()
+	}
+	require.Len(t, preKeys, 5*PreKeyBatch)
+	for id := range uint32(5 * PreKeyBatch) {
+		require.True(t, preKeys[1+id])
+	}
+	require.Equal(t, map[uint32]bool{1: true, 2: true, 3: true, 4: true, 5: true}, signed)
+}
+
 // dropSessions makes the database forget the sessions with a device, as it
 // does with the oldest of more than 41.
 func (a *app) dropSessions(peer *app) {
@@ -377,7 +417,8 @@ func TestIdentityChangeBlocksSendAndReceive(t *testing.T) {
 	bob.reads(alice, old, "still under way")
 }
 
-// R-10.6-1, R-10.6-2: a bundle with another identity key, and a stricter policy.
+// E15, R-10.6-1, R-10.6-2: a bundle with another identity key, and a stricter policy:
+// nothing is encrypted for a device that nobody has confirmed.
 func TestStartWaitsForConfirmation(t *testing.T) {
 	alice, bob, c := pair(t)
 	again := newApp(t, "bob", 1, c)
@@ -612,7 +653,7 @@ func (c *countingTx) Put(key string, value []byte, rev uint64) error {
 	return c.Tx.Put(key, value, rev)
 }
 
-// R-10.5-1, R-10.5-2: the chain steps of one message are bounded over all
+// R19, R-10.5-1, R-10.5-2: the chain steps of one message are bounded over all
 // sessions that it is tried in. A message of a session of the past that begins
 // a chain of that session far from its start pays for the current session too.
 func TestStepsBoundedOverAllSessions(t *testing.T) {
@@ -683,22 +724,34 @@ func TestCrossSessionSplice(t *testing.T) {
 	require.Equal(t, initial.published.IdentityKey, r.Identity)
 }
 
-// R15: an archive of 40 is the peer's. What holds instead: a session with an
-// identity key that was replaced ends with the confirmation
-// (TestIdentityChangeBlocksSendAndReceive), and a stolen archived session can
-// inject, but is promoted where the user's own device sees it: the next message
-// of the real peer goes back to the healed session.
+// R15: a stolen session of the past does inject, and is answered, until its owner
+// writes again, which brings the healed session back; it ends when 41 newer ones
+// have come since its last message. (With the confirmation of another identity key it ends at once:
+// TestIdentityChangeBlocksSendAndReceive.)
 func TestArchivedSessionCannotInjectAfterHeal(t *testing.T) {
 	alice, bob, _ := pair(t)
 	thief := newSnapshot(alice)
 	alice.start(bob)
 	bob.reads(alice, alice.encrypt(bob, "healed"), "healed")
 	healed := bob.baseKey(alice)
-	r := bob.decrypt(alice, thief.encrypt(bob, "injected"))
-	require.NoError(t, r.Err)
+	bob.reads(alice, thief.encrypt(bob, "injected"), "injected")
 	require.NotEqual(t, healed, bob.baseKey(alice))
+	answer := bob.encrypt(alice, "answer")
+	thief.reads(bob, answer, "answer")
+	alice.reads(bob, answer, "answer")
+
+	alice.do(func(tx Tx) error { return alice.Reset(tx, bob.at) })
+	alice.start(bob)
 	bob.reads(alice, alice.encrypt(bob, "again"), "again")
-	require.Equal(t, healed, bob.baseKey(alice))
+	thief.refuses(bob, bob.encrypt(alice, "not for him"), ErrUndecryptable)
+	for range MaxArchivedSessions {
+		if len(bob.oneTime) == 0 {
+			bob.publish()
+		}
+		alice.start(bob)
+		bob.reads(alice, alice.encrypt(bob, "healed"), "healed")
+	}
+	bob.refuses(alice, thief.encrypt(bob, "too late"), ErrUndecryptable)
 }
 
 // newSnapshot copies a device with its database.

@@ -10,7 +10,7 @@ import (
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// The rows of groups: total, and what they accept they write again with the
+// R23: the rows of groups: total, and what they accept they write again with the
 // same meaning.
 func FuzzGroupRows(f *testing.F) {
 	sender := senderkey.NewSender(senderkey.Config{})

@@ -290,7 +290,7 @@ func TestRemovedMemberCannotDecrypt(t *testing.T) {
 	}
 }
 
-// G02, R-10.10-6: of two sends and a removal side by side, none is for the old
+// G02, G14, R-10.10-6: of two sends and a removal side by side, none is for the old
 // group after one was for the new; pairwise groups are no exception.
 func TestSendRacesRemoval(t *testing.T) {
 	for _, pairwise := range []int{0, 5} {

@@ -218,7 +218,7 @@ func TestRepairWithoutRegistrationIDs(t *testing.T) {
 	require.Equal(t, first[1], second[1])
 }
 
-// R-10.9-5, H29: a server cannot launder an identity key: not by taking the
+// R-10.9-5, E16, H29: a server cannot launder an identity key: not by taking the
 // device out and bringing it in again, not by naming it stale.
 func TestRepairKeepsTheRulesOfTrust(t *testing.T) {
 	alice, bob, c := pair(t)

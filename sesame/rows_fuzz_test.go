@@ -11,7 +11,7 @@ import (
 	"github.com/sotto-im/sotto/x3dh"
 )
 
-// The rows of the device itself and of its peers, and addresses in the keys of rows:
+// R23: the rows of the device itself and of its peers, and addresses in the keys of rows:
 // total, and what they accept they write again with the same meaning.
 func FuzzDeviceRows(f *testing.F) {
 	key := func() x3dh.PublicKey { return x3dh.GenerateIdentityKey().Public() }

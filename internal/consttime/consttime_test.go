@@ -112,7 +112,7 @@ func (f frame) source(t *testing.T) string {
 	return strings.TrimSpace(lines[f.line-1])
 }
 
-// R-5.5-3, and beyond it: no branch and no address depends on a secret.
+// R24, R-5.5-3, and beyond it: no branch and no address depends on a secret.
 func TestConstantTime(t *testing.T) {
 	found := probes(t)
 	t.Run("planted", func(t *testing.T) { planted(t, found) })

@@ -16,7 +16,7 @@ import (
 	"github.com/sotto-im/sotto/sesame"
 )
 
-// R-8.6-5: a server cannot add anybody to a conversation: nothing is encrypted
+// G08, R-8.6-5: a server cannot add anybody to a conversation: nothing is encrypted
 // for a device of a user for whom the message is not, for one who is no member,
 // or for ourselves. The message has failed.
 func TestServerCannotAddDevices(t *testing.T) {

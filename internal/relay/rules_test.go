@@ -209,7 +209,7 @@ func TestClientObserves(t *testing.T) {
 	})
 }
 
-// R-9.2-5: the clock is stored with the message, in one transaction: whichever
+// L03, R-9.2-5: the clock is stored with the message, in one transaction: whichever
 // commit of a Send fails, and whoever goes on with the store, no stamp is given
 // to two messages, and a message that was not stored takes none.
 func TestSendStoresTheClock(t *testing.T) {

@@ -112,6 +112,22 @@ func noClock(t *testing.T, fset *token.FileSet, file *ast.File) {
 	})
 }
 
+// H09, R-3.6-1: signatures have no label, so a key signs one kind of thing only:
+// identity keys encoded prekeys, in one place, and keys of chains group messages,
+// in one other.
+func TestWhatIsSigned(t *testing.T) {
+	found := map[string]int{}
+	eachFile(t, func(name string, fset *token.FileSet, file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && (s.Sel.Name == "Sign" || s.Sel.Name == "SignWith") {
+				found[name+"."+s.Sel.Name]++
+			}
+			return true
+		})
+	})
+	require.Equal(t, map[string]int{"x3dh.Sign": 1, "senderkey.Sign": 1, "internal/curve.SignWith": 1}, found)
+}
+
 // Every domain-separation string stands in one file.
 func TestLabelsInOnePlace(t *testing.T) {
 	eachFile(t, func(name string, fset *token.FileSet, file *ast.File) {
