@@ -303,6 +303,22 @@ func TestUUIDStrict16Bytes(t *testing.T) {
 		require.ErrorIs(t, err, ErrMalformed, "%d bytes", n)
 	}
 	for _, bad := range [][16]byte{{}, id(0xff)} {
+		for name, at := range map[string]func(*Header) *[16]byte{
+			"conversation": func(h *Header) *[16]byte { return &h.Conversation },
+			"message ID":   func(h *Header) *[16]byte { return &h.ID },
+			"user":         func(h *Header) *[16]byte { return &h.Sender.User },
+		} {
+			h := header
+			b := frame(t, &Submit{Header: h, Counter: 1, Recipients: table(t, Recipient{bob, 0, 2, []byte("x")})})
+			b = bytes.Replace(b, at(&h)[:], bad[:], 1)
+			_, err := new(Frame).Parse(b)
+			require.ErrorIs(t, err, ErrMalformed, name)
+			*at(&h) = bad
+			_, err = Pack(nil, &h, nil)
+			require.ErrorIs(t, err, ErrInvalid, name)
+		}
+		_, err := NewRecipients(Recipient{Device: Device{bad, 1}})
+		require.ErrorIs(t, err, ErrInvalid)
 		require.False(t, validID(bad))
 	}
 	for v := range byte(16) {

@@ -38,7 +38,7 @@ func TestPackRoundTrip(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooLarge)
 }
 
-// R-8.10-3: every field of the header, and the authenticated sender, is
+// E19, R-8.10-3: every field of the header, and the authenticated sender, is
 // compared. This is what catches a server that moves a ciphertext.
 func TestUnpackRefusesAnotherHeader(t *testing.T) {
 	b, err := Pack(nil, &header, []byte("hello"))

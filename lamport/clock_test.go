@@ -104,7 +104,7 @@ func TestLower(t *testing.T) {
 }
 
 // L01: a peer that always sends the highest stamp allowed moves the clock by
-// 2^16 a message, and everybody can still write.
+// 2^16 a message, and not by more, and everybody can still write.
 func TestInflationCannotStallPeer(t *testing.T) {
 	conv, err := NewConversation(id(1), 1)
 	require.NoError(t, err)
@@ -114,7 +114,9 @@ func TestInflationCannotStallPeer(t *testing.T) {
 	require.NoError(t, err)
 	var clock Clock
 	for n := uint64(1); n <= 1000; n++ {
-		_, err := conv.Submit(attacker, Submission{id(1), num(n), mallory, n, conv.MaxStamp() + MaxLead}, nil)
+		_, err := conv.Submit(attacker, Submission{id(1), num(n), mallory, n, conv.MaxStamp() + MaxLead + 1}, nil)
+		require.ErrorIs(t, err, ErrClockBound)
+		_, err = conv.Submit(attacker, Submission{id(1), num(n), mallory, n, conv.MaxStamp() + MaxLead}, nil)
 		require.NoError(t, err)
 		require.Equal(t, Stamp(n*MaxLead), conv.MaxStamp()-Stamp(n-1), "2^16 for each message of the attacker, 1 for ours")
 		require.NoError(t, clock.Observe(conv.MaxStamp()))
@@ -123,6 +125,10 @@ func TestInflationCannotStallPeer(t *testing.T) {
 		_, err = conv.Submit(honest, Submission{id(1), num(n), alice, n, s}, nil)
 		require.NoError(t, err)
 	}
+	bound := conv.MaxStamp()
+	_, err = conv.Submit(attacker, Submission{id(1), num(1001), mallory, 1001, 1}, nil)
+	require.NoError(t, err)
+	require.Equal(t, bound, conv.MaxStamp(), "nor does a low stamp lower the bound, so that others would be refused")
 }
 
 // L02. R-9.2-4: a clock at its end stays there.

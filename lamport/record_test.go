@@ -259,10 +259,23 @@ func TestZeroValues(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalid)
 }
 
-// L07: IDs are 16 bytes, and the reserved two are none.
+// L07: IDs are 16 bytes, and the reserved two are none, in every place.
 func TestUUIDStrict16Bytes(t *testing.T) {
-	require.False(t, validID([16]byte{}))
-	require.False(t, validID(id(0xff)))
+	for _, bad := range [][16]byte{{}, id(0xff)} {
+		require.False(t, validID(bad))
+		_, err := NewConversation(bad, 1)
+		require.ErrorIs(t, err, ErrInvalid)
+		_, err = NewWindow(Device{bad, 1})
+		require.ErrorIs(t, err, ErrInvalid)
+		_, err = NewRegister(bad)
+		require.ErrorIs(t, err, ErrInvalid)
+		for _, s := range []Submission{{bad, num(1), alice, 1, 1}, {id(1), bad, alice, 1, 1}, {id(1), num(1), Device{bad, 1}, 1, 1}} {
+			// Rows that have the same name, so that the name is all that is wrong.
+			c, w := &Conversation{id: s.Conversation, last: Position{1, 0}}, &Window{device: s.Sender}
+			_, err := c.Submit(w, s, nil)
+			require.ErrorIs(t, err, ErrInvalid)
+		}
+	}
 	require.True(t, validID(num(1)))
 	for n := range 40 { // of a record
 		b := append([]byte{recordRegister, 0x0a, byte(n)}, bytes.Repeat([]byte{7}, n)...)

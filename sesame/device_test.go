@@ -697,7 +697,9 @@ func TestUnacknowledgedSessionExpires(t *testing.T) {
 	alice.encrypt(bob, "in a new one")
 }
 
-// R14, R-10.5-4: a ciphertext of one conversation, given to another.
+// E19, R14, R-10.5-4: a ciphertext of one conversation, given to another; and an
+// initial message under the address of a device that is known, which is not
+// called its work.
 func TestCrossSessionSplice(t *testing.T) {
 	alice, bob, c := pair(t)
 	carol := newApp(t, "carol", 1, c)

@@ -202,7 +202,7 @@ func TestFirstKeyWaitsUnderAnotherPolicy(t *testing.T) {
 	require.ErrorIs(t, alice.encryptErr(bob, "").Err, ErrIdentityChanged)
 }
 
-// An address in the key of a row has one form.
+// E09: an address in the key of a row has one form, and no device number over 127.
 func TestAddressForm(t *testing.T) {
 	for key, good := range map[string]bool{
 		"6a.1": true, "6a.127": true, "6a.0": true, "6A.1": false, "6a.01": false, "6a.+1": false, "6a": false,

@@ -378,7 +378,7 @@ func (a *app) ratchetKey(peer *app) (key x3dh.PublicKey) {
 	return key
 }
 
-// R-10.7-2: a message is asked for five times, and 256 messages of a device are counted, for 14 days.
+// E18, R-10.7-2: a message is asked for five times, and 256 messages of a device are counted, for 14 days.
 func TestRetryRequestsCounted(t *testing.T) {
 	alice, bob, c := pair(t)
 	carol := newApp(t, "carol", 1, c)

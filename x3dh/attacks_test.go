@@ -400,6 +400,19 @@ func TestTranscriptHasNoIdentitySignature(t *testing.T) {
 	require.Equal(t, []int{1, 2, 3, 4, 5, 6}, nums)
 }
 
+// E09: device IDs are at most 127.
+func TestDeviceIDRange(t *testing.T) {
+	info := newSide(t).info(true)
+	for device := range uint32(300) {
+		info.DeviceID = device
+		_, err := NewBundle(info)
+		require.Equal(t, device <= MaxDeviceID, err == nil, "device %d", device)
+	}
+	info.DeviceID = 1<<32 - 1
+	_, err := NewBundle(info)
+	require.ErrorIs(t, err, ErrMalformed)
+}
+
 func TestVersionMatrix(t *testing.T) { // E07, R-2.2-2
 	base := curve.GenerateKey()
 	m := InitialMessage{Version: 0x34, BaseKey: PublicKey{base.Public()}, IdentityKey: GenerateIdentityKey().Public()}
