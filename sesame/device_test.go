@@ -229,6 +229,58 @@ func TestPrekeyIDNeverReused(t *testing.T) {
 	require.Equal(t, map[uint32]bool{1: true, 2: true, 3: true, 4: true, 5: true}, signed)
 }
 
+// H22, R-10.3-7: a server that says again and again that it has no prekeys left does
+// not fill the database: 2,000 are kept, the newest. A first message to one that had
+// to go is asked for again.
+func TestPreKeysBounded(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	oldest, first := bob.bundle(), bob.published.OneTimePreKeys[0].ID
+	alice.do(func(tx Tx) error { return alice.Start(tx, bob.at, oldest) })
+	lost := alice.logged(bob, 1, "to the oldest prekey")
+	for n := PreKeyBatch; n < 2000; n += PreKeyBatch {
+		bob.oneTime = nil
+		bob.publish()
+	}
+	require.Equal(t, 2000, bob.count(rowsPreKey))
+	require.Contains(t, bob.rows(), rowPreKey(first))
+	for range 3 {
+		bob.oneTime = nil
+		bob.publish()
+		require.Len(t, bob.oneTime, PreKeyBatch)
+		require.Equal(t, 2000, bob.count(rowsPreKey))
+	}
+	require.NotContains(t, bob.rows(), rowPreKey(first+3*PreKeyBatch-1))
+	require.Contains(t, bob.rows(), rowPreKey(first+3*PreKeyBatch))
+	bob.refuses(alice, lost, ErrUnknownPreKey)
+	bob.reads(alice, alice.restart(bob, bob.asks(alice, lost)), "to the oldest prekey")
+	require.Equal(t, 1999, bob.count(rowsPreKey))
+}
+
+// H22, R-10.3-2: when the IDs of one-time prekeys are used up, which whoever fetches
+// bundles can bring about, there are no more of them; signed prekeys are replaced all
+// the same, and sessions begin without.
+func TestPreKeyIDsUsedUp(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	bob.do(func(tx Tx) error {
+		l, rev, err := bob.local(tx)
+		require.NoError(t, err)
+		l.nextPreKey = x3dh.MaxPreKeyID - 9
+		return put(tx, rowLocal, l, rev)
+	})
+	signed := bob.published.SignedPreKey.ID
+	for i, want := range []int{10, 0, 0} {
+		c.now = c.now.Add(SignedPreKeyAge + time.Second)
+		bob.oneTime = nil
+		bob.publish()
+		require.Len(t, bob.published.OneTimePreKeys, want)
+		require.Equal(t, signed+1+uint32(i), bob.published.SignedPreKey.ID)
+	}
+	alice.start(bob)
+	bob.reads(alice, alice.encrypt(bob, "without"), "without")
+}
+
 // dropSessions makes the database forget the sessions with a device, as it
 // does with the oldest of more than 41.
 func (a *app) dropSessions(peer *app) {
@@ -746,10 +798,7 @@ func TestArchivedSessionCannotInjectAfterHeal(t *testing.T) {
 	alice.start(bob)
 	bob.reads(alice, alice.encrypt(bob, "again"), "again")
 	thief.refuses(bob, bob.encrypt(alice, "not for him"), ErrUndecryptable)
-	for range MaxArchivedSessions {
-		if len(bob.oneTime) == 0 {
-			bob.publish()
-		}
+	for range 40 {
 		alice.start(bob)
 		bob.reads(alice, alice.encrypt(bob, "healed"), "healed")
 	}

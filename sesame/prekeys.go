@@ -17,6 +17,9 @@ const (
 	// SignedPreKeyKept is the age until which its private half is kept, for
 	// messages that are under way.
 	SignedPreKeyKept = 30 * 24 * time.Hour
+
+	// maxPreKeys is how many one-time prekeys are kept.
+	maxPreKeys = 20 * PreKeyBatch
 )
 
 // A Publication is what the server gets of a device: the public halves of keys
@@ -34,10 +37,12 @@ type Publication struct {
 // upload: else the private halves may be lost, and every message to them with
 // them. Call it once a day and whenever the server says that it runs low.
 //
-// It deletes signed prekeys that are over 30 days old and not the newest, and
-// what is over 14 days old in the log of [Device.EncryptLogged]. No ID is ever
-// given out twice. Errors: those of the transaction, [ErrCorrupt],
-// x3dh.ErrPreKeyID when all IDs are used up.
+// It deletes signed prekeys that are over 30 days old and not the newest, of more
+// than 2,000 one-time prekeys the oldest, since the server alone says how many it
+// has left, and what is over 14 days old in the log of [Device.EncryptLogged]. No ID
+// is ever given out twice; when those of one-time prekeys are used up there are no
+// more of them. Errors: those of the transaction, [ErrCorrupt], x3dh.ErrPreKeyID
+// when all IDs of signed prekeys are used up.
 func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 	l, rev, err := d.local(tx)
 	if err != nil {
@@ -53,7 +58,7 @@ func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 	if err := d.pruneHeld(tx); err != nil {
 		return nil, err
 	}
-	n := min(max(PreKeyBatch-remaining, 0), PreKeyBatch)
+	n := min(max(PreKeyBatch-remaining, 0), PreKeyBatch, int(x3dh.MaxPreKeyID+1-l.nextPreKey))
 	keys, err := x3dh.GeneratePreKeys(l.nextPreKey, n)
 	if err != nil {
 		return nil, err
@@ -66,7 +71,28 @@ func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 		p.OneTimePreKeys = append(p.OneTimePreKeys, public)
 	}
 	l.nextPreKey += uint32(n)
+	if err := forgetOldPreKeys(tx); err != nil {
+		return nil, err
+	}
 	return p, put(tx, rowLocal, l, rev)
+}
+
+// forgetOldPreKeys deletes the one-time prekeys with the lowest IDs, if there are
+// more than are kept.
+func forgetOldPreKeys(tx Tx) error {
+	var keys []string
+	for key, err := range tx.Scan(rowsPreKey) {
+		if err != nil {
+			return err
+		}
+		keys = append(keys, key)
+	}
+	for _, key := range keys[:max(0, len(keys)-maxPreKeys)] {
+		if err := forgetRow(tx, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // signedPreKey returns the newest signed prekey, or a new one if that is a week
