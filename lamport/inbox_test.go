@@ -355,3 +355,35 @@ func TestInboxModel(t *testing.T) {
 		}
 	}
 }
+
+// L02, R-9.6-6, R-9.6-7, R-9.6-8: a server that once says that all positions of an epoch
+// are lost, or names the last epoch, has ended it: nothing wraps, what it delivers
+// afterwards has no effect, and a higher epoch, if there is one, begins anew.
+func TestInboxEnds(t *testing.T) {
+	in := at(t, 1, 7)
+	v, err := in.Skip(1, 8, Max)
+	require.NoError(t, err)
+	require.Equal(t, Process, v)
+	require.Equal(t, Position{1, Max}, in.At())
+	b, err := in.AppendBinary(nil)
+	require.NoError(t, err)
+	require.NoError(t, in.UnmarshalBinary(b))
+	for _, n := range []uint64{1, 8, Max} {
+		require.Equal(t, Acknowledge, receive(t, in, 1, n))
+		require.ErrorIs(t, in.Advance(Position{1, n}), ErrOrder)
+	}
+	_, err = in.Receive(Position{1, Max + 1}, nil)
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorIs(t, in.Advance(Position{1, Max + 1}), ErrOrder)
+	_, _, ok := in.Next()
+	require.False(t, ok)
+
+	require.Equal(t, Resync, receive(t, in, 2, 1))
+	require.NoError(t, in.Restart(2))
+	require.Equal(t, Process, receive(t, in, 2, 1))
+
+	require.NoError(t, in.Restart(1<<32-1))
+	require.ErrorIs(t, in.Restart(0), ErrOrder)
+	require.Equal(t, Acknowledge, receive(t, in, 3, 1))
+	require.Equal(t, Process, receive(t, in, 1<<32-1, 1))
+}

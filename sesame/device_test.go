@@ -3,6 +3,7 @@ package sesame
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -819,6 +820,98 @@ func newSnapshot(a *app) *app {
 		return nil
 	})
 	return &s
+}
+
+// H18, R-5.7-1: a server gives a device its own bundle in another's name. What comes
+// back to it does not decrypt in the session that made it; under a third name it
+// does, as a first message, and is what it says it is: written by our own identity
+// key, which is the one that the safety number shows.
+func TestOwnBundleInAnotherName(t *testing.T) {
+	c := &clock{start}
+	alice := newApp(t, "alice", 1, c)
+	bob, carol := &app{at: Address{"bob", 1}}, &app{at: Address{"carol", 1}}
+	b := alice.bundle()
+	alice.do(func(tx Tx) error { return alice.Start(tx, bob.at, b) })
+	m := alice.encrypt(bob, "for bob")
+	alice.refuses(bob, m, ErrUndecryptable)
+	r := alice.decrypt(carol, m)
+	require.NoError(t, r.Err)
+	require.Equal(t, "for bob", string(r.Plaintext))
+	require.Equal(t, alice.published.IdentityKey, r.Identity)
+	alice.do(func(tx Tx) error {
+		p, err := alice.Peer(tx, carol.at)
+		require.Equal(t, alice.published.IdentityKey, p.Identity)
+		return err
+	})
+	alice.refuses(&app{at: Address{"dave", 1}}, m, ErrUnknownPreKey) // once
+}
+
+// R15, R-10.4-1: sessions with other identity keys, which a server brings in a
+// device's name, crowd out those with the true one. Nothing is encrypted for them,
+// and when the user has said no, all that was under way comes again.
+func TestSessionsCrowdedOut(t *testing.T) {
+	alice, bob, c := pair(t)
+	late := alice.logged(bob, 1, "under way")
+	for i := range uint32(41) {
+		mallory := newApp(t, "mallory", i, c)
+		mallory.start(bob)
+		r := bob.decrypt(alice, mallory.encrypt(bob, "not from alice"))
+		require.NoError(t, r.Err)
+		require.True(t, r.IdentityChanged)
+		require.ErrorIs(t, bob.encryptErr(alice, "").Err, ErrIdentityChanged)
+	}
+	require.Equal(t, 41, bob.count(rowsSession))
+	bob.refuses(alice, late, ErrUndecryptable)
+	bob.do(func(tx Tx) error { return bob.Confirm(tx, alice.at, alice.published.IdentityKey) })
+	require.Zero(t, bob.count(rowsSession))
+	bob.reads(alice, alice.restart(bob, bob.asks(alice, late)), "under way")
+	alice.reads(bob, bob.encrypt(alice, "answer"), "answer")
+	bob.reads(alice, alice.encrypt(bob, "and so on"), "and so on")
+}
+
+// E09: names are told apart by their bytes, whatever they look like and whatever
+// they would be as part of a path: each is a peer of its own, in rows of its own.
+func TestNamesThatLookAlike(t *testing.T) {
+	c := &clock{start}
+	bob := newApp(t, "bob", 1, c)
+	names := []string{"\u00e9", "e\u0301", "e", "E", "e\x00", "e/", "e.1", "e.", "65", "\xff", "\xfe", strings.Repeat("e", 256)}
+	var all []*app
+	for _, name := range names {
+		a := newApp(t, name, 1, c)
+		a.start(bob)
+		bob.reads(a, a.encrypt(bob, name), name)
+		a.reads(bob, bob.encrypt(a, name), name)
+		all = append(all, a)
+	}
+	require.Equal(t, len(names), bob.count(rowsPeer))
+	bob.do(func(tx Tx) error { return bob.Forget(tx, Address{"e", 1}) })
+	require.Equal(t, len(names)-1, bob.count(rowsPeer))
+	for _, a := range all {
+		var found []Address
+		bob.do(func(tx Tx) error {
+			found = nil
+			for at, err := range bob.Devices(tx, a.at.User) {
+				if err != nil {
+					return err
+				}
+				found = append(found, at)
+			}
+			return nil
+		})
+		if a.at.User == "e" {
+			require.Empty(t, found)
+			continue
+		}
+		require.Equal(t, []Address{a.at}, found)
+		bob.reads(a, a.encrypt(bob, "still here"), "still here")
+	}
+
+	// The longest keys of rows that there can be.
+	at, group, key := Address{strings.Repeat("\xff", MaxUserSize), x3dh.MaxDeviceID}, strings.Repeat("\xff", maxGroupName), bob.published.IdentityKey
+	for _, row := range []string{rowPeer(at), rowSession(at, key), rowSkipped(at, key, key, 1<<32-1), rowRetry(at), rowHeld(at),
+		rowReceiver(at, group, key), rowChain(at, "g"+groupKey(group)), rowGroup(group)} {
+		require.LessOrEqual(t, len(row), MaxRowKeySize)
+	}
 }
 
 // R09: any number of goroutines, no key twice.
