@@ -846,7 +846,7 @@ func TestOwnBundleInAnotherName(t *testing.T) {
 	alice.refuses(&app{at: Address{"dave", 1}}, m, ErrUnknownPreKey) // once
 }
 
-// R15, R-10.4-1: sessions with other identity keys, which a server brings in a
+// H29, R-10.4-1, R-10.6-2: sessions with other identity keys, which a server brings in a
 // device's name, crowd out those with the true one. Nothing is encrypted for them,
 // and when the user has said no, all that was under way comes again.
 func TestSessionsCrowdedOut(t *testing.T) {

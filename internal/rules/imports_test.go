@@ -81,10 +81,10 @@ func TestNoMathRandImports(t *testing.T) {
 	require.GreaterOrEqual(t, checked, 6)
 }
 
-// E12: compression before encryption shows secrets in sizes. E10: no protobuf
-// text or JSON codecs, and no reflection over messages.
+// E12: compression before encryption shows secrets in sizes.
 func TestNoCompressionInCore(t *testing.T) { noDeps(t, "compress/") }
 
+// E10: no protobuf text or JSON codecs, and no reflection over messages.
 func TestNoProtojsonInCore(t *testing.T) {
 	noDeps(t, "google.golang.org/protobuf/encoding/protojson", "google.golang.org/protobuf/encoding/prototext",
 		"google.golang.org/protobuf/proto", "google.golang.org/protobuf/reflect")
