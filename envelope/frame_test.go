@@ -380,6 +380,7 @@ func TestUncheckedWriter(t *testing.T) {
 
 // R-8.3-1, R-8.3-3: the limits, on either side of each.
 func TestFrameLimits(t *testing.T) {
+	require.Equal(t, []int{1 << 20, 96 << 10, 5_000}, []int{MaxFrame, MaxCiphertext, MaxRecipients})
 	big := make([]byte, MaxCiphertext)
 	big[0] = 1
 	over := make([]byte, MaxCiphertext+1)

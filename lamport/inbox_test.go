@@ -74,6 +74,7 @@ func TestGapReported(t *testing.T) {
 // L10. R-9.6-5: what is held is bounded in number, in bytes and to the next
 // positions; wild ones do not crowd out the honest ones, and nothing is lost.
 func TestOutOfOrderBufferBounded(t *testing.T) {
+	require.Equal(t, []int{256, 4 << 20}, []int{MaxHeld, maxHeldBytes})
 	in := at(t, 1, 0)
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20_000 {

@@ -50,6 +50,7 @@ func TestDecryptFailureLeavesStateByteIdentical(t *testing.T) {
 // R02, R-5.6-3: 2,000 keys a chain and five chains, the lowest and the oldest
 // go first, and the record stays small.
 func TestSkippedKeysBoundedPerChainAndTotal(t *testing.T) {
+	require.Equal(t, []int{2_000, 5}, []int{MaxSkippedKeys, MaxReceivingChains})
 	alice, bob := newPair(t, Signal)
 	var chains []curve.PublicKey
 	for range MaxReceivingChains + 2 {
@@ -82,6 +83,7 @@ func TestSkippedKeysBoundedPerChainAndTotal(t *testing.T) {
 // R-5.6-1, R-5.6-3: the longest jump, and one more. Of 25,000 skipped messages
 // the last 2,000 can still arrive.
 func TestForwardJump(t *testing.T) {
+	require.Equal(t, 25_000, MaxForwardJump)
 	alice, bob := newPair(t, Signal)
 	messages := sendN(t, alice, MaxForwardJump+2)
 	refuse(t, bob, messages[MaxForwardJump+1], ErrTooFarAhead)

@@ -341,6 +341,7 @@ func TestUnsolicitedForwardRejected(t *testing.T) {
 // G10, R-11.4-6: the longest jump, and one more; of more than 2,000 skipped
 // messages the last 2,000 can still arrive.
 func TestSenderKeyJumpLimit(t *testing.T) {
+	require.Equal(t, []int{25_000, 2_000}, []int{MaxForwardJump, MaxSkippedKeys})
 	c, r := newPair(t, Signal)
 	at := func(n uint32) []byte {
 		st := *c.load()
@@ -434,6 +435,7 @@ func TestSignatureBeforeCBC(t *testing.T) {
 // behind, however many. (What is held back for a distribution, and its bound, is
 // the caller's.)
 func TestPendingBufferBounded(t *testing.T) {
+	require.Equal(t, []int{5, 64}, []int{MaxChains, maxRetired})
 	c, r := newPair(t, Signal)
 	receive(t, r, send(t, c, "first"), "first")
 	before := record(t, r)

@@ -264,7 +264,7 @@ func withoutField(t *testing.T, b []byte, n int) (out []byte) {
 	return out
 }
 
-// Weak keys are refused where they come in.
+// H01, H06: weak keys are refused where they come in.
 func TestInvalidSigningKey(t *testing.T) {
 	c, _ := newPair(t, Signal)
 	whole := record(t, distributionOf(t, c))

@@ -169,7 +169,7 @@ func TestVerdictOfTheSessionThatKnows(t *testing.T) {
 	bob.refuses(alice, Message{Type: ratchet.Ordinary, Bytes: b}, ratchet.ErrVersion)
 }
 
-// A row that names a session twice is none.
+// R23: a row that names a session twice is none.
 func TestPeerRowRefused(t *testing.T) {
 	alice, bob, _ := pair(t)
 	row := []byte(alice.rows()[rowPeer(bob.at)])
@@ -202,7 +202,7 @@ func TestFirstKeyWaitsUnderAnotherPolicy(t *testing.T) {
 	require.ErrorIs(t, alice.encryptErr(bob, "").Err, ErrIdentityChanged)
 }
 
-// E09: an address in the key of a row has one form, and no device number over 127.
+// R23, E09: an address in the key of a row has one form, and no device number over 127.
 func TestAddressForm(t *testing.T) {
 	for key, good := range map[string]bool{
 		"6a.1": true, "6a.127": true, "6a.0": true, "6A.1": false, "6a.01": false, "6a.+1": false, "6a": false,
@@ -235,7 +235,7 @@ func TestHeldBytes(t *testing.T) {
 	require.False(t, r.add(held{message: make([]byte, 1), timestamp: 1}))
 }
 
-// Rows of groups have no other fields, and no more than they may.
+// R23: rows of groups have no other fields, and no more than they may.
 func TestGroupRowsRefused(t *testing.T) {
 	key := x3dh.GenerateIdentityKey().Public()
 	waiting := new(heldRecord)

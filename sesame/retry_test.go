@@ -591,7 +591,7 @@ func (s staleTx) Scan(prefix string) iter.Seq2[string, error] {
 	}
 }
 
-// Rows that this package would not write.
+// R23: rows of retries that this package would not write.
 func TestRetryRowsRefused(t *testing.T) {
 	key := x3dh.GenerateIdentityKey().Public()
 	sent := func(to ...addressee) []byte {
