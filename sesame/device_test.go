@@ -379,7 +379,7 @@ func TestSignedPrekeyExpiryEnforced(t *testing.T) {
 	require.Equal(t, first.ID+1, bob.published.SignedPreKey.ID)
 	require.Equal(t, 2, bob.count(rowsSigned))
 
-	c.now = start.Add(SignedPreKeyKept)
+	c.now = start.Add(30 * 24 * time.Hour)
 	bob.reads(late[0], messages[0], "late")
 	c.now = c.now.Add(time.Second)
 	bob.refuses(late[1], messages[1], ErrUnknownPreKey)
@@ -742,7 +742,7 @@ func TestUnacknowledgedSessionExpires(t *testing.T) {
 	c := &clock{start}
 	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
 	alice.start(bob)
-	c.now = start.Add(UnacknowledgedAge)
+	c.now = start.Add(30 * 24 * time.Hour)
 	alice.encrypt(bob, "just in time")
 	c.now = c.now.Add(time.Second)
 	require.ErrorIs(t, alice.encryptErr(bob, "too late").Err, ErrNoSession)

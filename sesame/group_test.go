@@ -569,6 +569,7 @@ func TestGroupMessageBeforeDistribution(t *testing.T) {
 // G12, R-10.10-8: what waits is bounded in number, bytes and age, for each
 // device; strangers have nothing held.
 func TestPendingBufferBounded(t *testing.T) {
+	require.Equal(t, []int{64, 256 << 10}, []int{maxHeld, maxHeldBytes})
 	all, c := people(t, "bob", "alice", "carol")
 	bob, alice, carol := all[0], all[1], all[2]
 	g := groupOf("friends", bob)

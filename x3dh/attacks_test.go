@@ -406,7 +406,7 @@ func TestDeviceIDRange(t *testing.T) {
 	for device := range uint32(300) {
 		info.DeviceID = device
 		_, err := NewBundle(info)
-		require.Equal(t, device <= MaxDeviceID, err == nil, "device %d", device)
+		require.Equal(t, device <= 127, err == nil, "device %d", device)
 	}
 	info.DeviceID = 1<<32 - 1
 	_, err := NewBundle(info)

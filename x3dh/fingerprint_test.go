@@ -24,6 +24,7 @@ func fingerprints(t testing.TB, version uint32) (alice, bob Fingerprint, keys [2
 func TestFingerprintVectors(t *testing.T) {
 	v, err := testvectors.LoadFingerprints()
 	require.NoError(t, err)
+	whole := 0
 	for _, c := range v.Vectors {
 		local, err := ParsePublicKey(c.LocalKey)
 		require.NoError(t, err)
@@ -31,7 +32,9 @@ func TestFingerprintVectors(t *testing.T) {
 		require.NoError(t, err)
 		f, err := NewFingerprint(c.Version, c.LocalID, local, c.RemoteID, remote)
 		require.NoError(t, err)
-		if c.Iterations != kdf.FingerprintIterations {
+		if c.Iterations == 5200 { // what applications show
+			whole++
+		} else {
 			f.local = kdf.Fingerprint(c.Iterations, c.LocalKey, c.LocalID)
 			f.remote = kdf.Fingerprint(c.Iterations, c.RemoteKey, c.RemoteID)
 		}
@@ -43,6 +46,7 @@ func TestFingerprintVectors(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, f, scanned, c.Comment)
 	}
+	require.Greater(t, whole, 10)
 }
 
 // H30, R-7.1-1, R-7.2-1: both sides show the same 60 digits, and each one's
