@@ -77,7 +77,7 @@ func TestEncryptAtTheEndOfAChain(t *testing.T) {
 	bob.reads(alice, alice.encrypt(bob, "again"), "again")
 }
 
-// R-10.6-2: while another key waits nothing is encrypted, not in a session with the
+// H29, R-10.6-2: while another key waits nothing is encrypted, not in a session with the
 // trusted one either.
 func TestTrustedSessionWhileAKeyWaits(t *testing.T) {
 	alice, bob, c := pair(t)

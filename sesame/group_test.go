@@ -249,6 +249,41 @@ func (a *app) damage(key string) {
 	})
 }
 
+// G01, R-11.6-3: a device's chain ends after 100 messages, after 7 days, and when its
+// clock went back, and who has the one before reads nothing of the next.
+func TestGroupChainEnds(t *testing.T) {
+	all, c := people(t, "alice", "bob")
+	alice, bob := all[0], all[1]
+	g := groupOf("friends", bob)
+	writes := func(next bool, before *GroupMessage) *GroupMessage {
+		t.Helper()
+		m := alice.writes(g, 0, "text")
+		if next {
+			require.NotEqual(t, before.Chain, m.Chain)
+			require.ErrorIs(t, bob.opens(alice, "friends", m).Err, ErrHeld)
+			_, released := bob.takes(alice, m.to(bob))
+			require.Len(t, released, 1)
+			alice.accepted(g, m)
+			return m
+		}
+		require.Equal(t, before.Chain, m.Chain)
+		require.Nil(t, m.to(bob).Bytes)
+		bob.readsGroup(alice, "friends", m, "text")
+		return m
+	}
+	m := writes(true, new(GroupMessage))
+	for range 99 {
+		m = writes(false, m)
+	}
+	m = writes(true, m)
+	c.now = c.now.Add(7*24*time.Hour - time.Second)
+	m = writes(false, m)
+	c.now = c.now.Add(time.Second)
+	m = writes(true, m)
+	c.now = c.now.Add(-time.Second)
+	writes(true, m)
+}
+
 // G02, R-10.10-5: a member who left, a device that registered anew and one with
 // another identity key read nothing that is sent afterwards.
 func TestRemovedMemberCannotDecrypt(t *testing.T) {
