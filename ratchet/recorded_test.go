@@ -83,7 +83,7 @@ func TestRecordedTranscript(t *testing.T) {
 		return secret.Take(&a.Handoff)
 	}
 
-	records := map[string][]byte{} // by side
+	records := map[string][]byte{}                            // by side
 	sent, counted := map[string][]string{}, map[string]bool{} // IDs by side; those that came or are known to be missing
 	duplicates, turns, missing := 0, 0, 0
 	for i, step := range tr.Steps {
