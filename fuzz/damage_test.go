@@ -21,16 +21,17 @@ import (
 type party struct {
 	t         testing.TB
 	at        sesame.Address
+	family    ratchet.Family
 	rows      sesame.Memory
 	dev       *sesame.Device
 	published *sesame.Publication
 }
 
-func newParty(t testing.TB, user string) *party {
-	p := &party{t: t, at: sesame.Address{User: user, Device: 1}}
+func newParty(t testing.TB, family ratchet.Family, user string) *party {
+	p := &party{t: t, at: sesame.Address{User: user, Device: 1}, family: family}
 	p.do(func(tx sesame.Tx) (err error) {
 		now := func() time.Time { return time.Unix(1_700_000_000, 0) }
-		if p.dev, err = sesame.Open(tx, sesame.Config{Now: now}); err == nil {
+		if p.dev, err = sesame.Open(tx, sesame.Config{Now: now, Family: family}); err == nil {
 			p.published, err = p.dev.Publish(tx, sesame.PreKeyBatch-2)
 		}
 		return err
@@ -198,9 +199,13 @@ func distribution(from, to *party) (k *kind, first *sesame.GroupMessage) {
 }
 
 func group(from, to *party, m *sesame.GroupMessage) *kind {
+	named := ""
+	if from.family == ratchet.WhatsApp { // where nothing in a message says which group it is for
+		named = friends
+	}
 	return &kind{to: to, message: m.Ciphertext, text: text, uses: []string{"sotto/held/"},
 		take: func(tx sesame.Tx, b []byte) ([]byte, error, error) {
-			r, err := to.dev.DecryptGroup(tx, from.at, 1, "", b)
+			r, err := to.dev.DecryptGroup(tx, from.at, 1, named, b)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -220,8 +225,8 @@ func (k *kind) must(t testing.TB) {
 }
 
 // talking is two devices that have written to each other.
-func talking(t testing.TB) (alice, bob *party) {
-	alice, bob = newParty(t, "alice"), newParty(t, "bob")
+func talking(t testing.TB, family ratchet.Family) (alice, bob *party) {
+	alice, bob = newParty(t, family, "alice"), newParty(t, family, "bob")
 	alice.start(bob, true)
 	alice.says(bob, "hello")
 	bob.says(alice, "hello")
@@ -234,42 +239,42 @@ const text = "the plaintext of the message"
 // kinds is every kind of message that a device takes.
 var kinds = []struct {
 	name string
-	make func(t testing.TB) *kind
+	make func(t testing.TB, family ratchet.Family) *kind
 }{
-	{"first message", func(t testing.TB) *kind {
-		alice, bob := newParty(t, "alice"), newParty(t, "bob")
+	{"first message", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := newParty(t, family, "alice"), newParty(t, family, "bob")
 		alice.start(bob, true)
 		return pairwise(alice, bob, alice.writes(bob, 0, text), text).outside(t, false)
 	}},
-	{"first message, no one-time prekey", func(t testing.TB) *kind {
-		alice, bob := newParty(t, "alice"), newParty(t, "bob")
+	{"first message, no one-time prekey", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := newParty(t, family, "alice"), newParty(t, family, "bob")
 		alice.start(bob, false)
 		return pairwise(alice, bob, alice.writes(bob, 0, text), text).outside(t, false)
 	}},
-	{"second one before an answer", func(t testing.TB) *kind {
-		alice, bob := newParty(t, "alice"), newParty(t, "bob")
+	{"second one before an answer", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := newParty(t, family, "alice"), newParty(t, family, "bob")
 		alice.start(bob, true)
 		alice.says(bob, "hello")
 		return pairwise(alice, bob, alice.writes(bob, 0, text), text).outside(t, true)
 	}},
-	{"first answer", func(t testing.TB) *kind {
-		alice, bob := newParty(t, "alice"), newParty(t, "bob")
+	{"first answer", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := newParty(t, family, "alice"), newParty(t, family, "bob")
 		alice.start(bob, true)
 		alice.says(bob, "hello")
 		return pairwise(bob, alice, bob.writes(alice, 0, text), text)
 	}},
-	{"next message of a chain", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"next message of a chain", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		return pairwise(alice, bob, alice.writes(bob, 0, text), text)
 	}},
-	{"late message, stored key", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"late message, stored key", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		late := alice.writes(bob, 0, text)
 		alice.says(bob, "overtakes it")
 		return pairwise(alice, bob, late, text)
 	}},
-	{"late message of an archived session", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"late message of an archived session", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		late := alice.writes(bob, 0, text)
 		alice.do(func(tx sesame.Tx) error { return alice.dev.Reset(tx, bob.at) })
 		alice.start(bob, false)
@@ -277,25 +282,25 @@ var kinds = []struct {
 		bob.says(alice, "in that one")
 		return pairwise(alice, bob, late, text)
 	}},
-	{"distribution of a group's chain", func(t testing.TB) *kind {
-		k, _ := distribution(talking(t))
+	{"distribution of a group's chain", func(t testing.TB, family ratchet.Family) *kind {
+		k, _ := distribution(talking(t, family))
 		return k
 	}},
-	{"group message", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"group message", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		k, first := distribution(alice, bob)
 		k.must(t)
 		return group(alice, bob, first)
 	}},
-	{"late group message, stored key", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"late group message, stored key", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		k, first := distribution(alice, bob)
 		k.must(t)
 		group(alice, bob, groupOf(alice, bob)).must(t)
 		return group(alice, bob, first)
 	}},
-	{"retry request", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"retry request", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		m := alice.writes(bob, 7, text)
 		m.Bytes = flipped(m.Bytes, 8*len(m.Bytes)-1)
 		var request *sesame.Message
@@ -328,8 +333,8 @@ var kinds = []struct {
 		}
 		return k
 	}},
-	{"delivery in a frame", func(t testing.TB) *kind {
-		alice, bob := talking(t)
+	{"delivery in a frame", func(t testing.TB, family ratchet.Family) *kind {
+		alice, bob := talking(t, family)
 		d := &envelope.Deliver{Header: envelope.Header{Conversation: [16]byte{1}, ID: [16]byte{2}, Sender: deviceOf(alice.at), Stamp: 300},
 			Untrusted: envelope.Untrusted{MailboxEpoch: 1, Position: 300, Epoch: 1, Sequence: 300, Time: 1_700_000_000_000}}
 		packed, err := envelope.Pack(nil, &d.Header, []byte(text))
@@ -482,27 +487,33 @@ func TestDamage(t *testing.T) {
 	if testing.Short() {
 		step = 11
 	}
-	for _, v := range kinds {
-		t.Run(v.name, func(t *testing.T) {
-			require.True(t, strings.Contains(string(readme), "\n| "+v.name+" | "), "README.md has no row for it")
-			k := v.make(t)
-			before := k.to.all()
-			count := damage{hit: map[string]int{}}
-			for n := 0; n < len(k.message); n += step {
-				k.damaged(t, bytes.Clone(k.message[:n]), n, &count)
-				count.truncated++
+	for _, family := range []ratchet.Family{ratchet.Signal, ratchet.WhatsApp} {
+		for _, v := range kinds {
+			name := v.name
+			if family == ratchet.WhatsApp {
+				name += ", WhatsApp"
 			}
-			for bit := 0; bit < 8*len(k.message); bit += step {
-				k.damaged(t, flipped(k.message, bit), bit/8, &count)
-				count.flipped++
-			}
-			require.Equal(t, before, k.to.all())
-			for _, s := range k.harmless {
-				require.True(t, testing.Short() || count.hit[s.what] > 0, "%s is authenticated", s.what)
-			}
-			k.must(t)
-			k.next()
-			t.Logf("| %s | %d | %d | %d | %d | %d | %v |", v.name, len(k.message), count.truncated+count.flipped, count.refused, count.used, count.harmless, count.hit)
-		})
+			t.Run(name, func(t *testing.T) {
+				require.True(t, strings.Contains(string(readme), "\n| "+v.name+" | "), "README.md has no row for it")
+				k := v.make(t, family)
+				before := k.to.all()
+				count := damage{hit: map[string]int{}}
+				for n := 0; n < len(k.message); n += step {
+					k.damaged(t, bytes.Clone(k.message[:n]), n, &count)
+					count.truncated++
+				}
+				for bit := 0; bit < 8*len(k.message); bit += step {
+					k.damaged(t, flipped(k.message, bit), bit/8, &count)
+					count.flipped++
+				}
+				require.Equal(t, before, k.to.all())
+				for _, s := range k.harmless {
+					require.True(t, testing.Short() || count.hit[s.what] > 0, "%s is authenticated", s.what)
+				}
+				k.must(t)
+				k.next()
+				t.Logf("| %s | %d | %d | %d | %d | %d | %v |", name, len(k.message), count.truncated+count.flipped, count.refused, count.used, count.harmless, count.hit)
+			})
+		}
 	}
 }
