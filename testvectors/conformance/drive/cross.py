@@ -139,7 +139,7 @@ def sessions(rng, p, q):
     """A conversation during which both parties change processes, with skipped keys in the state and messages on the way."""
     if not can("encrypt decrypt", p, q):
         return
-    can_move = can("exportSession importSession", p, q) and not (p.mau or q.mau)
+    can_move = can("exportSession importSession", p, q) and not (p.mau or q.mau)   # mau stores keys without their seeds
     x, y = Party(rng, p, "cross-x"), Party(rng, q, "cross-y")
     b = y("makeBundle", preKey=rng.random() < .5, preKeyId=rng.randint(1, 9999), signedPreKeyId=rng.randint(1, 9999))
     x("processBundle", address=y.address, bundle=b)

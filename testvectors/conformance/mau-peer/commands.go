@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"sort"
 	"strings"
@@ -265,4 +266,5 @@ func init() {
 				"ciphertext": hex.EncodeToString(m.Ciphertext()), "signature": hex.EncodeToString(s[:])}
 		},
 	}
+	maps.Copy(cmds, records)
 }

@@ -7,10 +7,10 @@ replace github.com/sotto-im/sotto/testvectors/conformance/bench/work => ../bench
 require (
 	github.com/sotto-im/sotto/testvectors/conformance/bench/work v0.0.0-00010101000000-000000000000
 	go.mau.fi/libsignal v0.2.1
+	google.golang.org/protobuf v1.36.10
 )
 
 require (
 	filippo.io/edwards25519 v1.1.0 // indirect
 	golang.org/x/crypto v0.42.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
 )
