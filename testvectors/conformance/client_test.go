@@ -15,7 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sotto-im/sotto/ratchet"
 	sottopeer "github.com/sotto-im/sotto/testvectors/internal/peer"
 )
 
@@ -24,7 +23,7 @@ type object = map[string]any
 
 // A client asks a peer, one request at a time.
 type client struct {
-	name string
+	peer
 	in   io.Writer
 	out  *bufio.Reader
 	kill func()
@@ -98,7 +97,7 @@ func start(p peer) (*client, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &client{name: p.name, in: in, out: bufio.NewReader(out), kill: func() { cmd.Process.Kill() }}
+	c := &client{peer: p, in: in, out: bufio.NewReader(out), kill: func() { cmd.Process.Kill() }}
 	late := time.AfterFunc(patience, c.kill)
 	defer late.Stop()
 	ready, err := c.out.ReadString('\n')
@@ -110,11 +109,11 @@ func start(p peer) (*client, error) {
 
 // startOurs starts our own peer in this process, where the fuzzer sees which code
 // an input reaches.
-func startOurs() *client {
+func startOurs(p peer) *client {
 	requests, in := io.Pipe()
 	out, answers := io.Pipe()
-	go func() { answers.CloseWithError(sottopeer.Serve(requests, answers, ratchet.Signal, true)) }()
-	return &client{name: "sotto", in: in, out: bufio.NewReader(out), kill: func() { in.Close() }}
+	go func() { answers.CloseWithError(sottopeer.Serve(requests, answers, p.family, true)) }()
+	return &client{peer: p, in: in, out: bufio.NewReader(out), kill: func() { in.Close() }}
 }
 
 // clients are the peers that run, by name. Each serves all tests and inputs of
@@ -134,7 +133,7 @@ func clientOf(t testing.TB, p peer) *client {
 		return c
 	}
 	if p.command == "" {
-		c = startOurs()
+		c = startOurs(p)
 	} else {
 		var err error
 		c, err = start(p)

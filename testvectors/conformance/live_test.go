@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/ratchet"
 )
 
 var (
@@ -21,18 +23,21 @@ var (
 
 // A peer is a process that speaks the protocol of ../peer. One that is missing
 // or does not start is a failure of every test that needs it.
-type peer struct{ name, command string }
+type peer struct {
+	name, command string
+	family        ratchet.Family
+}
 
 var (
-	signal    = peer{"libsignal-0.72.1", "node signal-peer/peer.mjs"}
-	signalNew = peer{"libsignal-0.103.0", "node signal-peer/peer.mjs --release 0.103.0"}
-	mau       = peer{"mau-0.2.1", "mau-peer/mau-peer"}
+	signal    = peer{"libsignal-0.72.1", "node signal-peer/peer.mjs", ratchet.Signal}
+	signalNew = peer{"libsignal-0.103.0", "node signal-peer/peer.mjs --release 0.103.0", ratchet.Signal}
+	mau       = peer{"mau-0.2.1", "mau-peer/mau-peer", ratchet.WhatsApp}
 )
 
-func ours(t *testing.T) peer { return peer{"sotto", quote(buildPeer(t))} }
+func ours(t *testing.T) peer { return peer{"sotto", quote(buildPeer(t)), ratchet.Signal} }
 
 func oursForWhatsApp(t *testing.T) peer {
-	return peer{"sotto-whatsapp", quote(buildPeer(t)) + " --family whatsapp"}
+	return peer{"sotto-whatsapp", quote(buildPeer(t)) + " --family whatsapp", ratchet.WhatsApp}
 }
 
 func quote(path string) string { return "'" + path + "'" }
@@ -226,7 +231,7 @@ func TestPlantedFaults(t *testing.T) {
 	} {
 		t.Run(c.fault+"/"+c.script+"/"+c.mode, func(t *testing.T) {
 			t.Parallel()
-			faulty := peer{"faulty", "python3 drive/faulty.py " + c.fault + " " + sotto.command}
+			faulty := peer{"faulty", "python3 drive/faulty.py " + c.fault + " " + sotto.command, sotto.family}
 			args := []string{"--seed", strconv.Itoa(*seed)}
 			if c.mode != "" {
 				args = append(args, "--mode", c.mode, "--schedules", "100", "--out", t.TempDir())
@@ -242,7 +247,7 @@ func TestPlantedFaults(t *testing.T) {
 func TestMissingPeer(t *testing.T) {
 	sotto := ours(t)
 	for _, script := range []string{"drive.py", "cross.py"} {
-		out, status := drive(t, script, peer{"missing", "./no-such-peer"}, sotto)
+		out, status := drive(t, script, peer{"missing", "./no-such-peer", ratchet.Signal}, sotto)
 		require.Equal(t, 1, status, out)
 		require.Contains(t, out, "MISMATCH")
 	}

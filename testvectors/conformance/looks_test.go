@@ -26,23 +26,33 @@ func (n names) of(random []byte) string {
 
 func (n names) chain(id uint32) string { return n.of(binary.BigEndian.AppendUint32(nil, id)) }
 
+// previous is a previous counter. go.mau.fi/libsignal has one less than 0 where no chain
+// has ended yet, which is 5 bytes (SPEC.md R-5.3-2).
+func previous(counter uint32, by peer) (n, excess int) {
+	if by == mau && counter == 1<<32-1 {
+		return 0, 4
+	}
+	return int(counter), 0
+}
+
 // looks is everything of a parcel that is not random.
-func (n names) looks(p *parcel) string {
-	s := fmt.Sprintf("%v, %d bytes, version %02x", p.kind, len(p.raw), p.raw[0])
+func (n names) looks(p *parcel, by peer) string {
 	b := p.raw
+	signed := len(b) - map[kind]int{ordinary: 8, groupMessage: 64}[p.kind]
+	s := fmt.Sprintf("%v, version %02x, fields %d", p.kind, b[0], order(b[1:signed]))
 	switch p.kind {
 	case groupMessage:
-		m, err := senderkey.ParseMessage(b, senderkey.Signal)
+		m, err := senderkey.ParseMessage(b, groupFamily(by.family))
 		if err != nil {
 			return s + err.Error()
 		}
-		return s + fmt.Sprintf(", %x chain %s iteration %d, %d of ciphertext", m.ID, n.chain(m.ChainID), m.Iteration, len(m.Ciphertext))
+		return s + fmt.Sprintf(", %d bytes, %x chain %s iteration %d, %d of ciphertext", len(b), m.ID, n.chain(m.ChainID), m.Iteration, len(m.Ciphertext))
 	case distribution:
-		d, err := senderkey.ParseDistribution(b, senderkey.Signal)
+		d, err := senderkey.ParseDistribution(b, groupFamily(by.family))
 		if err != nil {
 			return s + err.Error()
 		}
-		return s + fmt.Sprintf(", %x chain %s iteration %d", d.ID(), n.chain(d.ChainID()), d.Iteration())
+		return s + fmt.Sprintf(", %d bytes, %x chain %s iteration %d", len(b), d.ID(), n.chain(d.ChainID()), d.Iteration())
 	case initial:
 		m, err := x3dh.ParseInitialMessage(b)
 		if err != nil {
@@ -60,8 +70,24 @@ func (n names) looks(p *parcel) string {
 	if err != nil {
 		return s + err.Error()
 	}
-	return s + fmt.Sprintf(", inner version %02x, ratchet key %s, counter %d, previous %d, %d of ciphertext",
-		m.Version, n.of(m.RatchetKey.Bytes()), m.Counter, m.PreviousCounter, len(m.Ciphertext))
+	pn, excess := previous(m.PreviousCounter, by)
+	return s + fmt.Sprintf(", inner version %02x, fields %d, ratchet key %s, counter %d, previous %d, %d of ciphertext, %d bytes",
+		m.Version, order(b[1:len(b)-8]), n.of(m.RatchetKey.Bytes()), m.Counter, pn, len(m.Ciphertext), len(p.raw)-excess)
+}
+
+func groupFamily(f ratchet.Family) senderkey.Family {
+	if f == ratchet.WhatsApp {
+		return senderkey.WhatsApp
+	}
+	return senderkey.Signal
+}
+
+// order is the numbers of the fields of a protobuf message as they stand.
+func order(b []byte) (numbers []int) {
+	for d := wire.Decode(b); d.Next(); d.Skip() {
+		numbers = append(numbers, d.Num())
+	}
+	return numbers
 }
 
 // fields are the fields of a protobuf message by number, in order. Those of a
@@ -106,7 +132,7 @@ func sub(m map[int][]field, n int) []byte {
 }
 
 // session is what of a RecordStructure is not random (SPEC.md §10.8).
-func (n names) session(record string) string {
+func (n names) session(record string, of peer) string {
 	b, _ := hex.DecodeString(record)
 	r := fields(b)
 	var s strings.Builder
@@ -120,12 +146,13 @@ func (n names) session(record string) string {
 		} else {
 			s.WriteString("past: ")
 		}
-		fmt.Fprintf(&s, "version %d, previous %d, base %s, from %d to %d, sending %s", number(m, 1), number(m, 5), n.of(sub(m, 13)),
+		pn, _ := previous(uint32(number(m, 5)), of)
+		fmt.Fprintf(&s, "version %d, previous %d, base %s, from %d to %d, sending %s", number(m, 1), pn, n.of(sub(m, 13)),
 			number(m, 11), number(m, 10), n.ratchetChain(sub(m, 6)))
 		for _, c := range m[7] {
 			s.WriteString(", receiving " + n.ratchetChain(c.bytes))
 		}
-		if len(m[9]) > 0 {
+		if len(m[9]) > 0 && (i < len(r[1]) || of != mau) { // which does not forget it by archiving
 			p := fields(sub(m, 9))
 			fmt.Fprintf(&s, ", pending %d of %d and %d", number(p, 3), len(p[1]), number(p, 1))
 		}

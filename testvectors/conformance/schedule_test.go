@@ -8,13 +8,35 @@ import (
 	"slices"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-im/sotto/ratchet"
 )
 
-// A step of a schedule is three bytes: what happens, in the low five bits, and to
-// which account, in the highest; to which parcel; and how.
+// A step of a schedule is three bytes: what happens, in the low five bits, to which
+// account of two, in the highest bit, and whether the second of them is the third of
+// all, in bit 5; to which parcel; and how.
 type step struct {
 	act            action
 	who, what, how int
+	third          bool
+}
+
+// pair is the account of a step, and the other one.
+func (s step) pair() (who, with int) {
+	pair := [2]int{0, 1}
+	if s.third {
+		pair[1] = 2
+	}
+	return pair[s.who], pair[s.who^1]
+}
+
+// reader is where a parcel arrives: where it should, or in a step with the third account
+// at the one that neither wrote it nor is to read it.
+func (s step) reader(p *parcel) int {
+	if s.third {
+		return 3 - p.from - p.to
+	}
+	return p.to
 }
 
 type action int
@@ -60,10 +82,29 @@ func (s step) damages() bool { return s.act == corrupt || s.act == cut }
 func steps(b []byte) (s []step) {
 	for c := range slices.Chunk(b, 3) {
 		if len(c) == 3 {
-			s = append(s, step{action(c[0] & 31 % byte(actions)), int(c[0] >> 7), int(c[1]), int(c[2])})
+			s = append(s, step{action(c[0] & 31 % byte(actions)), int(c[0] >> 7), int(c[1]), int(c[2]), c[0]&withThird != 0})
 		}
 	}
 	return append(s, step{act: flush}, step{act: turns, how: 1})
+}
+
+// familyOf is the family in which a schedule is played: bit 6 of its first byte.
+func familyOf(b []byte) ratchet.Family {
+	if len(b) > 0 && b[0]&inWhatsApp != 0 {
+		return ratchet.WhatsApp
+	}
+	return ratchet.Signal
+}
+
+const (
+	inWhatsApp = 1 << 6
+	withThird  = 1 << 5
+)
+
+// ofMau is a schedule without what go.mau.fi/libsignal has not: sessions are archived
+// by the next one alone.
+func ofMau(schedule []step) []step {
+	return slices.DeleteFunc(schedule, func(s step) bool { return s.act == reset })
 }
 
 // ofGroups is a schedule without what only sessions have, or nothing if no group is left.
@@ -92,19 +133,20 @@ var (
 
 // act does one step. What has nothing to work on does nothing.
 func (c *cast) act(s step) {
-	other := c.accounts[s.who^1]
+	who, with := s.pair()
+	other := c.accounts[with]
 	switch s.act {
 	case startSession:
-		c.start(s.who, s.how&1 == 1)
+		c.start(who, with, s.how&1 == 1)
 	case startBoth:
-		a, b := c.bundle(0, s.how&1 == 1), c.bundle(1, s.how&2 == 2)
-		c.process(0, b)
-		c.process(1, a)
+		a, b := c.bundle(0, s.how&1 == 1), c.bundle(who+with, s.how&2 == 2)
+		c.process(0, who+with, b)
+		c.process(who+with, 0, a)
 	case send:
-		c.send(s.who, textSizes[s.how%len(textSizes)])
+		c.send(who, with, textSizes[s.how%len(textSizes)])
 	case deliver:
 		if p := c.take(s.what); p != nil {
-			c.deliver(p)
+			c.arrive(p, s.reader(p), p.raw)
 		}
 	case drop:
 		if p := c.take(s.what); p != nil {
@@ -112,21 +154,21 @@ func (c *cast) act(s step) {
 		}
 	case duplicate:
 		if p := peek(c.underway, s.what); p != nil {
-			c.deliver(p)
+			c.arrive(p, s.reader(p), p.raw)
 		}
 	case replay:
 		if p := peek(c.sent, s.what); p != nil {
-			c.deliver(p)
+			c.arrive(p, s.reader(p), p.raw)
 		}
 	case corrupt:
 		if p := peek(c.underway, s.what&31); p != nil {
 			raw := bytes.Clone(p.raw)
 			raw[s.how*len(raw)/256] ^= 1 << (s.what >> 5)
-			c.arrive(p, raw)
+			c.arrive(p, s.reader(p), raw)
 		}
 	case cut:
 		if p := peek(c.underway, s.what); p != nil {
-			c.arrive(p, append(bytes.Clone(p.raw), 8)[:(s.how+1)*(len(p.raw)+1)/256])
+			c.arrive(p, s.reader(p), append(bytes.Clone(p.raw), 8)[:(s.how+1)*(len(p.raw)+1)/256])
 		}
 	case stray:
 		if p := peek(c.underway, s.what); p != nil {
@@ -140,43 +182,43 @@ func (c *cast) act(s step) {
 			c.deliver(c.take(0))
 		}
 	case reload:
-		c.reload(s.who)
+		c.reload(who, with)
 	case reset:
-		_, refused := c.ask(s.who, "archiveSession", object{"address": other.address})
-		c.say(outcome{who: s.who, done: "archived", refused: refused, looks: c.session(s.who, other.address)})
+		_, refused := c.ask(who, "archiveSession", object{"address": other.address})
+		c.say(outcome{who: who, done: "archived", refused: refused, looks: c.session(who, other.address)})
 	case jump:
-		c.jump(s.who, jumps[s.how%len(jumps)])
+		c.jump(who, with, jumps[s.how%len(jumps)])
 	case turns:
 		for range 1 + s.how%6 {
-			c.talk(s.who)
-			c.talk(s.who ^ 1)
+			c.talk(who, with)
+			c.talk(with, who)
 		}
 	case sessions:
 		for range 1 + s.how%8 {
-			c.start(s.who, s.how&1 == 1)
-			c.talk(s.who)
+			c.start(who, with, s.how&1 == 1)
+			c.talk(who, with)
 		}
 	case reinstall:
-		c.install(s.who)
-		c.say(outcome{who: s.who, done: "installed"})
+		c.install(who)
+		c.say(outcome{who: who, done: "installed"})
 	case trust:
-		r, refused := c.ask(s.who, "saveIdentity", object{"address": other.address, "identityKey": other.identity})
-		c.say(outcome{who: s.who, done: r.Change, refused: refused, looks: c.session(s.who, other.address)})
+		r, refused := c.ask(who, "saveIdentity", object{"address": other.address, "identityKey": other.identity})
+		c.say(outcome{who: who, done: r.Change, refused: refused, looks: c.session(who, other.address)})
 	case distribute:
-		c.distribute(s.who)
+		c.distribute(who, with)
 	case groupSend:
-		c.groupSend(s.who, textSizes[s.how%len(textSizes)])
+		c.groupSend(who, with, textSizes[s.how%len(textSizes)])
 	case groupJump:
-		c.groupJump(s.who, jumps[s.how%len(jumps)])
+		c.groupJump(who, jumps[s.how%len(jumps)])
 	case groupReload:
-		c.groupReload(s.who)
+		c.groupReload(who)
 	case rotate:
 		if s.how&1 == 1 {
-			c.newGroup(s.who)
+			c.newGroup(who)
 		} else {
-			c.replaceChain(s.who)
+			c.replaceChain(who)
 		}
-		c.say(outcome{who: s.who, done: "another chain", looks: c.chains(s.who, c.accounts[s.who].address)})
+		c.say(outcome{who: who, done: "another chain", looks: c.chains(who, c.accounts[who].address)})
 	}
 }
 
@@ -199,29 +241,29 @@ func (c *cast) take(n int) *parcel {
 
 // stray gives a parcel to the wrong one.
 func (c *cast) stray(p *parcel, how int) {
-	author, reader := c.accounts[p.from].address, c.accounts[p.from^1].address
+	author, reader := c.accounts[p.from].address, c.accounts[p.to].address
 	switch how % 3 {
 	case 0: // its author, as from the one whom it is for
 		c.receive(p, p.from, reader, p.kind, p.raw)
 	case 1:
-		c.receive(p, p.from^1, object{"name": stranger, "deviceId": 3}, p.kind, p.raw)
+		c.receive(p, p.to, object{"name": stranger, "deviceId": 3}, p.kind, p.raw)
 	case 2:
 		other := map[kind]kind{ordinary: initial, initial: ordinary, groupMessage: distribution, distribution: groupMessage}[p.kind]
-		c.receive(p, p.from^1, author, other, p.raw)
+		c.receive(p, p.to, author, other, p.raw)
 	}
 }
 
 // talk sends a message that overtakes all others.
-func (c *cast) talk(who int) {
+func (c *cast) talk(who, with int) {
 	n := len(c.underway)
-	if c.send(who, 16); len(c.underway) > n {
+	if c.send(who, with, 16); len(c.underway) > n {
 		c.deliver(c.take(n))
 	}
 }
 
 // reload exports and imports the sessions of an account, which changes nothing.
-func (c *cast) reload(who int) {
-	other := c.accounts[who^1].address
+func (c *cast) reload(who, with int) {
+	other := c.accounts[with].address
 	if looks := c.session(who, other); c.stored(who, other) != "" {
 		before := c.stored(who, other)
 		c.must(who, "importSession", object{"address": other, "record": before})
@@ -235,7 +277,7 @@ func (c *cast) groupReload(who int) {
 	for _, a := range c.accounts {
 		looks := c.chains(who, a.address)
 		before := maps.Clone(c.records[who])
-		for _, id := range c.groups {
+		for _, id := range c.groupsOf(who, a.address) {
 			if record := before[rowOf(id, a.address)]; record != "" {
 				c.must(who, "importSenderKey", object{"distributionId": id, "sender": a.address, "record": record})
 				c.say(outcome{who: who, done: "chains reloaded", looks: looks})
@@ -248,8 +290,8 @@ func (c *cast) groupReload(who int) {
 
 // jump takes the sending chain of an account n messages on, as if they had been
 // written and lost. (libsignal takes seconds for the keys of a few thousand.)
-func (c *cast) jump(who int, n uint64) {
-	other := c.accounts[who^1].address
+func (c *cast) jump(who, with int, n uint64) {
+	other := c.accounts[with].address
 	if n < mostJump {
 		if c.jumped += n; c.jumped > 4_100 {
 			return

@@ -633,7 +633,7 @@ def main():
         a, b = Peer(opt.a, "A"), Peer(opt.b, "B")
         run = Run(opt, a, b)
         if (a.mau or b.mau) and opt.mode in ("simultaneous", "reset", "archived") and not opt.force:
-            sys.exit("go.mau.fi/libsignal loses messages with two sessions (peers.md section 4, mau 1 and 4); --force to see it")
+            sys.exit("go.mau.fi/libsignal loses messages with two sessions (README.md); --force to see it")
         run.probe()
         for i in ([opt.only] if opt.only is not None else range(opt.schedules)):
             run.schedule(i)
