@@ -311,6 +311,8 @@ var kinds = []struct {
 			}
 			return err
 		})
+		require.NotNil(t, request, "the message was read")
+
 		// Its answer is another message, in a session that has to be started anew.
 		k := &kind{to: alice, message: request.Bytes, uses: []string{"sotto/peer/", "sotto/session/", "sotto/retry/", "sotto/sent/"}}
 		k.take = func(tx sesame.Tx, b []byte) ([]byte, error, error) {

@@ -157,9 +157,13 @@ func TestDifferential(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			played++
 			for _, m := range matches(all[name]) {
-				for what, n := range play(t, m.schedule, m.reference, m.subject, noLimit).happened {
+				here := play(t, m.schedule, m.reference, m.subject, noLimit).happened
+				for what, n := range here {
 					happened[what] += n
 					happened[m.reference.name+": "+what] += n
+				}
+				if d := differs[name]; d != "" && m.reference != signalNew {
+					require.Positive(t, here[d], d)
 				}
 			}
 		})
@@ -233,7 +237,7 @@ func TestDifferentialNotices(t *testing.T) {
 			for _, p := range []peer{sotto, whatsapp} {
 				faulty := peer{"faulty " + fault + " " + p.name, "python3 drive/faulty.py " + fault + " " + p.command, p.family}
 				said := ""
-				for _, name := range []string{"in order, and not", "a message damaged", "a first message damaged", "receiving chains", "at once", "reset"} {
+				for _, name := range []string{"in order, and not", "a message damaged", "a first message damaged", "receiving chains", "at once", "reset", "a first message again"} {
 					if p == whatsapp {
 						name = "whatsapp " + name
 					}

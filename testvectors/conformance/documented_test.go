@@ -96,7 +96,9 @@ var differences = map[ratchet.Family][]difference{
 		{
 			"a distribution again", "SPEC.md R-11.5-1: go.mau.fi/libsignal takes it for that of another chain",
 			func(s step, theirs, ours outcome) bool {
-				return theirs.again && theirs.took(distribution) && ours.took(distribution)
+				others := strings.Split(theirs.looks, "\n")[2:] // without the ID, and the chain that it has begun
+				return theirs.again && theirs.took(distribution) && ours.took(distribution) &&
+					!slices.ContainsFunc(others, func(chain string) bool { return !strings.Contains(ours.looks, chain) })
 			},
 		},
 	}),

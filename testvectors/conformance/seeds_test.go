@@ -56,6 +56,27 @@ func jumpOf(n uint64) int { return slices.Index(jumps, n) }
 
 var one = by(0, send, 4)
 
+// differs is the documented difference that a seed has to reach.
+var differs = map[string]string{
+	"a prekey ID twice":               "protobuf that is not strict",
+	"a first message again":           "a first message again",
+	"bit 255 of a base key":           "a key that is not canonical",
+	"a field of version 4":            "a field of version 4",
+	"the last counter":                "the end of a counter",
+	"a dropped chain":                 "a chain that comes back",
+	"whatsapp a prekey ID twice":      "protobuf that is not strict",
+	"whatsapp a first message again":  "a first message again",
+	"whatsapp bit 255 of a base key":  "a key that is not canonical",
+	"whatsapp the last counter":       "the end of a counter",
+	"whatsapp a dropped chain":        "a chain that comes back",
+	"whatsapp a version byte damaged": "a version byte",
+	"whatsapp another base key":       "another base key",
+	"whatsapp jump of 1998":           "a jump of more than 2,000",
+	"whatsapp group jump of 1998":     "a jump of more than 2,000",
+	"whatsapp at once":                "a session that comes back",
+	"whatsapp distributions again":    "a distribution again",
+}
+
 // seeds reach every action and every documented difference.
 func seeds() map[string][]byte {
 	talking := slices.Concat(by(0, startSession, 1), by(0, turns, 0))
