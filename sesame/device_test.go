@@ -258,6 +258,37 @@ func TestPreKeysBounded(t *testing.T) {
 	require.Equal(t, 1999, bob.count(rowsPreKey))
 }
 
+// R-10.3-7: what came along with Adopt stays, however much it is, while the server has it: the
+// lowest IDs go only when there are new ones.
+func TestAdoptedPreKeysStay(t *testing.T) {
+	c := &clock{start}
+	preKeys, err := x3dh.GeneratePreKeys(1, 2001)
+	require.NoError(t, err)
+	bob := &app{t: t, at: Address{"bob", 1}, store: new(Memory)}
+	bob.do(func(tx Tx) (err error) {
+		if bob.Device, err = Open(tx, Config{Now: c.Now}); err != nil {
+			return err
+		}
+		return bob.Adopt(tx, x3dh.GenerateIdentityKey(), 77, preKeys, nil)
+	})
+	for _, k := range preKeys {
+		bob.oneTime = append(bob.oneTime, k.Public())
+	}
+	bob.publish()
+	require.Empty(t, bob.published.OneTimePreKeys)
+	require.Equal(t, 2001, bob.count(rowsPreKey))
+	alice := newApp(t, "alice", 1, c)
+	alice.start(bob) // with the lowest
+	bob.reads(alice, alice.encrypt(bob, "hello"), "hello")
+
+	bob.oneTime = bob.oneTime[len(bob.oneTime)-99:]
+	bob.publish()
+	require.Equal(t, uint32(2002), bob.published.OneTimePreKeys[0].ID)
+	require.Equal(t, 2000, bob.count(rowsPreKey))
+	require.NotContains(t, bob.rows(), rowPreKey(2))
+	require.Contains(t, bob.rows(), rowPreKey(3))
+}
+
 // H22, R-10.3-2: when the IDs of one-time prekeys are used up, which whoever fetches
 // bundles can bring about, there are no more of them; signed prekeys are replaced all
 // the same, and sessions begin without.

@@ -37,12 +37,13 @@ type Publication struct {
 // upload: else the private halves may be lost, and every message to them with
 // them. Call it once a day and whenever the server says that it runs low.
 //
-// It deletes signed prekeys that are over 30 days old and not the newest, of more
-// than 2,000 one-time prekeys the oldest, since the server alone says how many it
-// has left, and what is over 14 days old in the log of [Device.EncryptLogged]. No ID
-// is ever given out twice; when those of one-time prekeys are used up there are no
-// more of them. Errors: those of the transaction, [ErrCorrupt], x3dh.ErrPreKeyID
-// when all IDs of signed prekeys are used up.
+// It deletes signed prekeys that are over 30 days old and not the newest, and what
+// is over 14 days old in the log of [Device.EncryptLogged]; and when it makes new
+// one-time prekeys, of more than 2,000 those with the lowest IDs, since the server
+// alone says how many it has left. No ID is ever given out twice; when those of
+// one-time prekeys are used up there are no more of them. Errors: those of the
+// transaction, [ErrCorrupt], x3dh.ErrPreKeyID when all IDs of signed prekeys are
+// used up.
 func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 	l, rev, err := d.local(tx)
 	if err != nil {
@@ -71,8 +72,10 @@ func (d *Device) Publish(tx Tx, remaining int) (*Publication, error) {
 		p.OneTimePreKeys = append(p.OneTimePreKeys, public)
 	}
 	l.nextPreKey += uint32(n)
-	if err := forgetOldPreKeys(tx); err != nil {
-		return nil, err
+	if n > 0 { // else the server may have all that came along with Adopt
+		if err := forgetOldPreKeys(tx); err != nil {
+			return nil, err
+		}
 	}
 	return p, put(tx, rowLocal, l, rev)
 }
