@@ -207,15 +207,14 @@ func (c *Client) repair(tx *Tx, l *letter, r *envelope.Result) error {
 	if others > 0 && len(unreached) == others { // nobody is left but ourselves
 		return c.settle(tx, l, l.key, Failed)
 	}
-	tx.stats.Unreached += len(unreached)
 	l.rounds++
-	return c.again(tx, l, to)
+	return c.again(tx, l, to, len(unreached))
 }
 
 // again seals a letter for those recipients that have no ciphertext, and puts it
-// back into the outbox. It has failed if nobody is left, if a device is excluded
-// by our own rules, or after too many rounds.
-func (c *Client) again(tx *Tx, l *letter, to []envelope.Recipient) error {
+// back into the outbox; so many users it does not reach any more. It has failed if
+// nobody is left, if a device is excluded by our own rules, or after too many rounds.
+func (c *Client) again(tx *Tx, l *letter, to []envelope.Recipient, unreached int) error {
 	if len(to) == 0 || l.rounds > maxRounds {
 		return c.settle(tx, l, l.key, Failed)
 	}
@@ -232,6 +231,7 @@ func (c *Client) again(tx *Tx, l *letter, to []envelope.Recipient) error {
 		return err
 	}
 	l.put(tx, frame)
+	tx.stats.Unreached += unreached
 	return nil
 }
 
@@ -276,7 +276,7 @@ func (c *Client) lower(tx *Tx, refused *letter, r *envelope.Result) error {
 		for v := range l.m.Recipients.All() {
 			to = append(to, envelope.Recipient{Device: v.Device, RegistrationID: v.RegistrationID})
 		}
-		if err := c.again(tx, l, to); err != nil {
+		if err := c.again(tx, l, to, 0); err != nil {
 			return err
 		}
 	}

@@ -83,6 +83,56 @@ func TestOneUserUnreached(t *testing.T) {
 	})
 }
 
+// R-8.6-4: each user is counted once, over several rounds, an answer that comes again and a restart;
+// not while another device of his is named, and not for a message that fails at once.
+func TestUnreachedOnce(t *testing.T) {
+	carol, dave := envelope.Device{User: id('u', 3), ID: 1}, envelope.Device{User: id('u', 4), ID: 1}
+	gone := func(missing, extra envelope.Device) *envelope.Result {
+		r := &envelope.Result{Code: envelope.DeviceMismatch, Extra: table(t, envelope.Recipient{Device: extra})}
+		if missing != (envelope.Device{}) {
+			r.Missing = table(t, envelope.Recipient{Device: missing, RegistrationID: 1})
+		}
+		return r
+	}
+	none, carols, bobs := envelope.Device{}, envelope.Device{User: carol.User, ID: 2}, envelope.Device{User: bob.User, ID: 2}
+	for name, v := range map[string]struct {
+		answers   []*envelope.Result
+		unreached []int // after each
+		screen    string
+	}{
+		"two, one after the other": {[]*envelope.Result{gone(none, carol), gone(none, carol), gone(none, laptop), gone(none, dave), accepted(1)}, []int{1, 1, 1, 2, 2}, "text"},
+		"who has another device":   {[]*envelope.Result{gone(carols, carol), gone(none, carols), accepted(1)}, []int{0, 1, 1}, "text"},
+		"an excluded device":       {[]*envelope.Result{gone(bobs, carol)}, []int{0}, "✗text"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, everyone...)
+			require.NoError(t, w.clients[phone].Send(chat, id('m', 1), append(w.to(phone), envelope.Recipient{Device: carol},
+				envelope.Recipient{Device: dave}), []byte("text")))
+			for i, answer := range v.answers {
+				c := w.client(phone, w.stores[phone]) // a restart
+				w.clients[phone] = c
+				inner := c.Seal
+				c.Seal = func(tx sesame.Tx, to envelope.Device, reg uint32, p []byte) (uint8, []byte, error) {
+					if to == bobs {
+						return 0, nil, ErrExcluded
+					}
+					return inner(tx, to, reg, p)
+				}
+				first := true
+				w.fake(phone, func(*envelope.Submit) *envelope.Result {
+					if !first {
+						return nil
+					}
+					first = false
+					return answer
+				})
+				require.Equal(t, Stats{Unreached: v.unreached[i]}, c.Stats(), "%s: answer %d", name, i)
+			}
+			require.Equal(t, []string{v.screen}, w.screen(phone), name)
+		})
+	}
+}
+
 // An answer that comes twice repairs once: what fits already stays as it is.
 func TestRepairedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

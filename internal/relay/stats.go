@@ -13,7 +13,7 @@ type Stats struct {
 	Gaps           int // positions that the server has lost
 	Restarts       int // mailboxes that were numbered anew, whose server may have lost messages
 	Contradictions int // answers that contradict what the server said before
-	Unreached      int // users for whose devices, the server says, a message cannot be, that goes to others
+	Unreached      int // users who, the server says, have no devices for a message any more, which goes on to others
 }
 
 func (s *Stats) fields() [6]*int {
