@@ -32,6 +32,7 @@ func TestMissing(t *testing.T) {
 		missing(bob, m[7], number(7), 2)
 
 		answer, _ := send(t, bob, "answer")
+		require.EqualValues(t, 2, bob.Missing(), "nor by that")
 		missing(alice, answer, "answer", 0)
 		next := sendN(t, alice, 3)
 		missing(bob, next[1], number(1), 1+2) // and 8 and 9

@@ -254,8 +254,9 @@ func (s *Session) DecryptInitial(dst []byte, m *x3dh.InitialMessage) ([]byte, er
 }
 
 // Missing returns how many messages the one that the session decrypted last newly
-// showed to be missing: on the way, lost or withheld (SPEC.md §5.5). It is 0 if
-// none was since the session was read from its record.
+// showed to be missing: on the way, lost or withheld (SPEC.md §5.5). It is the
+// peer's word, up to 2³² − 1, and 0 if none was decrypted since the session was
+// read from its record.
 func (s *Session) Missing() uint32 {
 	st := s.load()
 	if st == nil {

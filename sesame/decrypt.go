@@ -21,7 +21,7 @@ type Result struct {
 
 	// How many messages before it are newly found to be missing in its chain, or
 	// in its session: on the way, lost, unreadable, withheld, or made and never sent
-	// (R-10.5-6).
+	// (R-10.5-6). It is the peer's word; 0 if Err is set.
 	Missing uint32
 
 	// Of [Device.DecryptGroup]: the group whose chain the message was written
