@@ -34,12 +34,12 @@ func init() {
 		}
 		return s.load().appendBinary(nil), plaintext, nil
 	}
-	replay.DecryptSession = func(record []byte, family uint8, message []byte, k replay.Key) (next, plaintext []byte, err error) {
+	replay.DecryptSession = func(record []byte, family uint8, message []byte, k replay.Key) (next, plaintext []byte, missing uint32, err error) {
 		s, err := ParseSession(record, Family(family))
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 		plaintext, verdict := s.decrypt(nil, message, key(k))
-		return s.load().appendBinary(nil), plaintext, verdict
+		return s.load().appendBinary(nil), plaintext, s.Missing(), verdict
 	}
 }

@@ -73,12 +73,12 @@ func TestReplay(t *testing.T) {
 		m, _ := send(t, bob, step.text)
 		before := record(t, alice)
 		m[len(m)-1] ^= 1
-		got, plaintext, err = replay.DecryptSession(before, uint8(WhatsApp), m, none)
+		got, plaintext, _, err = replay.DecryptSession(before, uint8(WhatsApp), m, none)
 		require.Equal(t, ErrAuthentication, err)
 		require.Nil(t, plaintext)
 		require.Equal(t, before, got)
 		m[len(m)-1] ^= 1
-		got, plaintext, err = replay.DecryptSession(before, uint8(WhatsApp), m, step.key)
+		got, plaintext, _, err = replay.DecryptSession(before, uint8(WhatsApp), m, step.key)
 		require.NoError(t, err)
 		require.Equal(t, step.text, string(plaintext))
 		_, err = alice.decrypt(nil, m, func() curve.PrivateKey { return given(3) })
@@ -87,7 +87,7 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, curve.PrivateKey(given(3)), alice.load().sending.private)
 	}
 
-	_, _, err = replay.DecryptSession([]byte{8}, uint8(WhatsApp), nil, none)
+	_, _, _, err = replay.DecryptSession([]byte{8}, uint8(WhatsApp), nil, none)
 	require.ErrorIs(t, err, ErrCorrupt)
 	_, err = replay.NewSession(nil, config, none)
 	require.Equal(t, ErrUninitialized, err)

@@ -197,6 +197,7 @@ type RatchetTranscript struct {
 type RatchetStep struct {
 	Party, Op, Comment   string
 	Plaintext            *Hex
+	Missing              *uint32
 	Type                 uint8
 	Message              Hex
 	Random               *SessionRandom

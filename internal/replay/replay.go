@@ -35,8 +35,8 @@ var NewSession func(h *secret.Handshake, c SessionConfig, ratchetKey Key) (recor
 var AcceptSession func(h *secret.Handshake, c SessionConfig, ratchetKey Key) (record, plaintext []byte, err error)
 
 // DecryptSession is ratchet.Session.Decrypt with the ratchet key given, which
-// is asked for if there is a DH step.
-var DecryptSession func(record []byte, family uint8, message []byte, ratchetKey Key) (next, plaintext []byte, err error)
+// is asked for if there is a DH step, and ratchet.Session.Missing.
+var DecryptSession func(record []byte, family uint8, message []byte, ratchetKey Key) (next, plaintext []byte, missing uint32, err error)
 
 // NewChain is senderkey.NewChain with everything given that it draws.
 var NewChain func(family uint8, distribution [16]byte, chainID uint32, chainKey, signing [32]byte) (record []byte)

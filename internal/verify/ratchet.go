@@ -88,9 +88,9 @@ func decryptStep(s *testvectors.RatchetStep, before []byte, family ratchet.Famil
 		k.key = key[:]
 	}
 	message, refused := ordinaryMessage(s, session)
-	next, plaintext := before, []byte(nil)
+	next, plaintext, missing := before, []byte(nil), uint32(0)
 	if refused == nil {
-		next, plaintext, refused = replay.DecryptSession(before, uint8(family), message, k.draw)
+		next, plaintext, missing, refused = replay.DecryptSession(before, uint8(family), message, k.draw)
 	}
 	if err := verdict(s.Error, refused); err != nil || s.Error != "" {
 		return next, err
@@ -99,10 +99,10 @@ func decryptStep(s *testvectors.RatchetStep, before []byte, family ratchet.Famil
 	if s.Keys.DHSending != nil {
 		drawn = 1
 	}
-	if s.Plaintext == nil {
-		return nil, errors.New("no plaintext")
+	if s.Plaintext == nil || s.Missing == nil {
+		return nil, errors.New("no plaintext, or not how many are missing")
 	}
-	if err := errors.Join(same("plaintext", *s.Plaintext, plaintext), equal("private keys drawn", drawn, k.asked)); err != nil {
+	if err := errors.Join(same("plaintext", *s.Plaintext, plaintext), equal("missing", *s.Missing, missing), equal("private keys drawn", drawn, k.asked)); err != nil {
 		return nil, err
 	}
 	return next, checkKeys(s, before, session, false)

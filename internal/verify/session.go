@@ -278,7 +278,8 @@ func (c *conversation) open(s *testvectors.SessionStep, before []byte, k *given)
 		}
 		message = m.Message
 	}
-	return replay.DecryptSession(before, c.family, message, k.draw)
+	record, plaintext, _, err = replay.DecryptSession(before, c.family, message, k.draw)
+	return record, plaintext, err
 }
 
 // repeated checks that an initial message repeats the handshake of the session:

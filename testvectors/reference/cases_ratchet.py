@@ -48,14 +48,14 @@ class Log:
         function = ratchet.decrypt if kind == 2 else ratchet.decrypt_prekey
         given = dict(comment=comment, type=kind, message=data, random=random)
         try:
-            after, plaintext, keys = function(self.sessions[party], data, random["ratchetKey"])
+            after, plaintext, missing, keys = function(self.sessions[party], data, random["ratchetKey"])
         except Refused as refusal:
             assert error in (refusal.name, refusal.name.partition(".")[2]), (comment, refusal.name)
             self._step(party, "decrypt", error=refusal.name, **given)
             return
         assert error is None, comment
         self.sessions[party] = after
-        self._step(party, "decrypt", plaintext=plaintext, keys=keys, **given)
+        self._step(party, "decrypt", plaintext=plaintext, missing=missing, keys=keys, **given)
 
     def done(self, f, comment, *flags):
         f.test(comment, *flags, family=self.family, alice=self.start["alice"], bob=self.start["bob"], steps=self.steps)
@@ -125,6 +125,22 @@ def _crossing(f):
     log.decrypt("bob", a2)
     log.decrypt("alice", b2)
     log.done(f, "messages that cross")
+
+
+def _missing(f):
+    log = Log("missing", "signal", *sessions())
+    most = lambda k, c, p, t: k + c + wire.number(3, 2**32 - 1) + t
+    a = [log.encrypt("alice", b"a%d" % i) for i in range(4)]
+    log.decrypt("bob", a[2], "two are missing")
+    log.decrypt("bob", a[0], "counted")
+    log.decrypt("alice", forge(log.sessions["bob"], 1, build=most), "previous counter 4294967295 behind a chain in which nobody writes: one is missing")
+    a = [log.encrypt("alice", b"a%d" % i) for i in (4, 5)]
+    log.decrypt("bob", a[1], "one of this chain and one of the last")
+    log.decrypt("alice", log.encrypt("bob", b"turn"))
+    log.decrypt("bob", forge(log.sessions["alice"], 2, build=most), "previous counter 4294967295: 2^32 would be missing, and 2^32 - 1 are reported")
+    log.decrypt("alice", log.encrypt("bob", b"turn"))
+    log.decrypt("bob", log.encrypt("alice", b"a6"), "a previous counter below what has come: none")
+    log.done(f, "messages that are missing", "Missing")
 
 
 def _five_chains(f):
@@ -307,6 +323,7 @@ def _old_form(f):
 def files():
     f = File("ratchet_transcript_v1.json", "Double Ratchet", "SPEC.md §4.5, §5, §6.1", "RatchetTranscript",
              ["Bob's record before his first step is the state of SPEC.md §4.4, which a device keeps in memory only."])
+    f.note("Missing", "ATTACK", "messages that were left out, and peers that lie about how many (R-5.5-8)")
     f.note("Chains", "LIMIT", "more receiving chains than five")
     f.note("Forged", "ATTACK", "messages that nobody wrote, or not so, or not to this device")
     f.note("Unusual", "INTEROPERABILITY", "messages that other writers may make, with a good MAC")
@@ -316,6 +333,6 @@ def files():
     for family in ("signal", "whatsapp"):
         for one_time in (True, False):
             _conversation(f, family, one_time)
-    for make in (_crossing, _five_chains, _forged, _unusual, _prekey_messages, _limits, _old_form):
+    for make in (_crossing, _five_chains, _forged, _unusual, _prekey_messages, _limits, _old_form, _missing):
         make(f)
     return {"ratchet_transcript": f}

@@ -88,7 +88,7 @@ def _respond(f, comment, signed, prekey, message, family="signal", private=ident
     if error:
         f.test(comment, *flags, error=refused(respond, signed, prekey, message, private), **given)
         return
-    a, after, plaintext, _ = respond(signed, prekey, message, private)
+    a, after, plaintext, *_ = respond(signed, prekey, message, private)
     f.test(comment, *flags, terms=a.terms, rootKey0=a.root, chainKey0=a.chain, plaintext=plaintext,
            record=records.write_session(after), **given)
 

@@ -81,6 +81,7 @@ def check_x3dh():
     same(xeddsa.verify(H(bob["identity_public"]), signed["public"], signed["signature"]), True, "signature of the signed prekey")
     same(xeddsa.public(H(alice["identity_private"])).hex(), alice["identity_public"], "identity key")
     sessions, messages = {}, {}
+    written, told = {"alice": [], "bob": []}, {"alice": 0, "bob": 0}  # how far a party's messages have come, or are known to be missing
     for step in d["steps"]:
         party, op = step["op"].split(".")
         what = step["op"] + " " + step.get("id", "")
@@ -93,6 +94,7 @@ def check_x3dh():
             sessions[party], kind, message, _ = ratchet.encrypt(sessions[party], ratchet.SIGNAL, step["plaintext_utf8"].encode())
             same((kind, message.hex()), (step["type"], step["message"]), what)
             messages[step["id"]] = kind, message
+            written[party].append(step["id"])
         else:
             kind, message = messages[step["id"].removesuffix("-duplicate")]
             if party not in sessions:  # Bob's first: the agreement, also Alice's half of it
@@ -104,8 +106,12 @@ def check_x3dh():
                 same((pending.root, pending.receiving[0].key), (root, first.chain), "Alice's keys after the agreement")
             function = ratchet.decrypt if kind == 2 else ratchet.decrypt_prekey
             try:
-                sessions[party], plaintext, _ = function(sessions[party], message, after.sending.private)
+                sessions[party], plaintext, missing, _ = function(sessions[party], message, after.sending.private)
                 same(plaintext.decode(), step.get("plaintext_utf8"), what)
+                peer = "bob" if party == "alice" else "alice"
+                number = written[peer].index(step["id"])
+                same(missing, max(number - told[peer], 0), what + ": missing")
+                told[peer] = max(told[peer], number + 1)
             except Refused as error:
                 same((error.name, "error" in step), ("ratchet.ErrDuplicate", True), what)
         same(records.write_sessions(sessions[party], []), stored, what + ": record")

@@ -62,8 +62,8 @@ def encrypt(session, family, plaintext):
 
 
 def decrypt(session, data, ratchet):
-    """§5.5: the session after it, the plaintext, every key on the way. ratchet: the 32 bytes that step 7 draws, if
-    it comes to that. The session given stays as it is."""
+    """§5.5: the session after it, the plaintext, how many messages are newly missing (R-5.5-8), every key on the way.
+    ratchet: the 32 bytes that step 7 draws, if it comes to that. The session given stays as it is."""
     s: Session = copy.deepcopy(session)
     m = read_message(data)
     key, counter = m["ratchet_key"], m["counter"]
@@ -93,6 +93,7 @@ def decrypt(session, data, ratchet):
     plaintext = cbc_open(keys["cipherKey"], keys["iv"], m["ciphertext"])
     if plaintext is None:
         raise Refused("ratchet.ErrAuthentication")
+    missing = _newly_missing(session, m)
     for number in sorted(chain.keys)[:-STORED]:  # step 6: the lowest go
         del chain.keys[number]
     if new:  # step 7
@@ -104,7 +105,20 @@ def decrypt(session, data, ratchet):
         s.sending = Chain(public(private), chain_key, private=private)
         keys |= {"dhSending": dh, "rootKey": s.root, "sendingChainKey": chain_key}
     s.pending = None
-    return s, plaintext, keys
+    return s, plaintext, missing, keys
+
+
+def _newly_missing(s, m):
+    """R-5.5-8, by the session before the message."""
+    newest = s.receiving[-1] if s.receiving else None
+    if newest and newest.ratchet_key == m["ratchet_key"]:
+        return max(m["counter"] - newest.index, 0)
+    if any(c.ratchet_key == m["ratchet_key"] for c in s.receiving):
+        return 0
+    missing = m["counter"]
+    if newest and newest.index > 0:
+        missing += max(m["previous_counter"] + 1 - newest.index, 0)
+    return min(missing, 2**32 - 1)
 
 
 def decrypt_prekey(session, data, ratchet):
