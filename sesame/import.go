@@ -12,6 +12,7 @@ import (
 // RecordStructure (SPEC.md §10.8). They only decrypt: they are sessions of the
 // past, and stay that, since the application that the record comes from may
 // still write in them, and two that do use message keys twice. To write, Start.
+// What it reads in them from now on counts as missing here.
 //
 // Sessions that are there already stay as they are, and at most as many are
 // taken as there is room for. Identity keys are trusted by the policy, as if a
