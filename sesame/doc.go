@@ -45,8 +45,8 @@
 // initial message without one is accepted once; an identity key that replaces
 // a trusted one is shown, and nothing is encrypted for it before the user
 // confirmed it; a message costs at most the work of one at the limit, however
-// many sessions are tried; what a server leaves out shows in the next message that
-// it lets through, by [Result].Missing; a group's chain is that of the device, and of the
+// many sessions are tried; what a server leaves out shows in the next message of
+// its session or chain that it lets through, by [Result].Missing; a group's chain is that of the device, and of the
 // identity key, whose session brought it, and who left the group, registered anew or
 // changed its key reads nothing that is sent afterwards. What sender keys do not
 // give is in SPEC.md §11.8. Rows are secret: [Seal] encrypts them. A database

@@ -49,3 +49,19 @@ func TestMissing(t *testing.T) {
 	bob.lacks(alice, alice.encrypt(bob, "new session"), 0)
 	bob.lacks(alice, old[2], 2)
 }
+
+// R-9.3-5, R-10.5-6: what is not found out. A server leaves out the last message of a session, and brings
+// the session to an end with a request that nobody made, for a message that it has held back.
+func TestLastOfASessionIsNotMissed(t *testing.T) {
+	c := &clock{start}
+	alice, bob := newApp(t, "alice", 1, c), newApp(t, "bob", 1, c)
+	alice.start(bob)
+	bob.lacks(alice, alice.encrypt(bob, "first"), 0)
+	alice.lacks(bob, bob.encrypt(alice, "answer"), 0)
+	late := alice.logged(bob, 7, "held back")
+	alice.logged(bob, 8, "left out")
+	again := alice.restart(bob, forgedRequest(alice.ratchetKey(bob), 7, 1))
+	bob.lacks(alice, again, 0)
+	bob.lacks(alice, late, 0)
+	bob.lacks(alice, alice.encrypt(bob, "next"), 0)
+}
