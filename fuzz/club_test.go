@@ -231,6 +231,17 @@ func (c *club) senderFamily() senderkey.Family {
 // install makes an installation, which knows the groups that it is in, as the
 // server has them.
 func (c *club) install(a sesame.Address) *installation {
+	p := c.installed(a)
+	for slices.ContainsFunc(c.all, func(q *installation) bool {
+		return q.at == a && q.published.RegistrationID == p.published.RegistrationID
+	}) {
+		p = c.installed(a) // of 16,380 IDs the same again, by which nobody could tell that it is another one
+	}
+	c.all = append(c.all, p)
+	return p
+}
+
+func (c *club) installed(a sesame.Address) *installation {
 	p := newInstallation(len(c.all), a)
 	err := p.memory.Do(func(tx sesame.Tx) (err error) {
 		if p.dev, err = sesame.Open(tx, c.config); err == nil {
@@ -240,7 +251,6 @@ func (c *club) install(a sesame.Address) *installation {
 	})
 	c.must(err == nil, "install: %v", err)
 	p.oneTime = p.published.OneTimePreKeys
-	c.all = append(c.all, p)
 	return p
 }
 

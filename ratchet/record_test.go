@@ -198,6 +198,11 @@ func TestParseSession(t *testing.T) {
 			s, err = ParseSession(again, Signal)
 			require.NoError(t, err)
 			require.Equal(t, again, record(t, s))
+			if s.load().stored() == 0 {
+				head, err := s.AppendHead(nil)
+				require.NoError(t, err)
+				require.Equal(t, again, head)
+			}
 			for n := range b {
 				if len(b) > 1000 {
 					break
