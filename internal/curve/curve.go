@@ -125,8 +125,15 @@ func (p PublicKey) Valid() bool { return p.canonical() && !p.lowOrder() }
 
 // canonical reports whether u < p = 2^255 − 19, with bit 255 clear.
 func (p *PublicKey) canonical() bool {
-	u, err := new(field.Element).SetBytes(p[:]) // takes any 32 bytes, and bit 255 for nothing
-	return err == nil && PublicKey(u.Bytes()) == *p
+	if p[31] != 0x7f {
+		return p[31] < 0x7f
+	}
+	for _, v := range p[1:31] {
+		if v != 0xff {
+			return true
+		}
+	}
+	return p[0] < 0xed
 }
 
 // lowOrder reports whether p, which is canonical, is of order 1, 2, 4 or 8 on

@@ -213,9 +213,12 @@ func TestParsePublicKeyRejectsNonCanonical(t *testing.T) {
 		_, err := ParsePublicKey(encode(u))
 		require.Equal(t, b < 0xec, err == nil, "p − %d", 0xed-b)
 	}
-	u[20] = 0xfe
-	_, err = ParsePublicKey(encode(u))
-	require.NoError(t, err, "less than p in the middle")
+	for i := 1; i < 31; i++ {
+		u[i] = 0xfe
+		_, err = ParsePublicKey(encode(u))
+		require.NoError(t, err, "less than p in byte %d", i)
+		u[i] = 0xff
+	}
 }
 
 // R-3.1-1, R-3.1-2
