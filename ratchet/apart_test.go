@@ -88,6 +88,9 @@ func (p *parts) whole(t testing.TB) []byte {
 // R-6.3-1, R-6.3-2: random conversations over a bad network, in which one side is stored whole
 // and in parts after every step, and both are always the same record.
 func TestPartsAgainstWhole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	seed := rand.Uint64()
 	read, plain, evicted, deleted, limit := 0, 0, 0, 0, 0
 	for run := range uint64(6) {

@@ -22,6 +22,9 @@ func (s skippedKeys) content() map[uint32]messageKey {
 // are stored and taken are compared with maps: the last value, and every
 // earlier one, which has to stay what it was until its keys are erased.
 func TestSkippedKeysAgainstMaps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and many seconds under the race detector")
+	}
 	dropped, middles, branches := 0, 0, 0
 	seed := rand.Uint64()
 	for i := range uint64(8) {
