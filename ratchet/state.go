@@ -131,19 +131,17 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 func (s *state) newlyMissing(m *message) uint32 {
 	i, known := s.findChain(&m.ratchetKey)
 	newest := s.nReceiving - 1
+	if known && i != newest {
+		return 0 // what an older chain lacks was counted when the next one began
+	}
 	if known {
-		// What an older chain lacks was counted when the next one began.
-		if i == newest && m.counter > s.receiving[i].ck.index {
-			return m.counter - s.receiving[i].ck.index
-		}
-		return 0
+		return m.counter - min(m.counter, s.receiving[i].ck.index)
 	}
 	missing := uint64(m.counter)
 	if newest >= 0 {
 		// A chain without messages is that of a signed prekey, which is never written in.
-		end, have := uint64(m.previousCounter)+1, uint64(s.receiving[newest].ck.index)
-		if have > 0 && end > have {
-			missing += end - have
+		if have := uint64(s.receiving[newest].ck.index); have > 0 {
+			missing += max(have, uint64(m.previousCounter)+1) - have
 		}
 	}
 	return uint32(min(missing, math.MaxUint32))
