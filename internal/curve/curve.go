@@ -126,7 +126,7 @@ func (p PublicKey) Valid() bool { return p.canonical() && !p.lowOrder() }
 // canonical reports whether u < p = 2^255 − 19, with bit 255 clear.
 func (p *PublicKey) canonical() bool {
 	if p[31] != 0x7f {
-		return p[31] < 0x7f
+		return p[31]&0x80 == 0
 	}
 	for _, v := range p[1:31] {
 		if v != 0xff {

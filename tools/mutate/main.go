@@ -34,7 +34,7 @@ import (
 )
 
 var packages = []string{
-	"internal/cbc", "internal/curve", "internal/kdf", "internal/secret", "internal/wire",
+	"internal/cbc", "internal/curve", "internal/kdf", "internal/wire",
 	"x3dh", "ratchet", "senderkey", "sesame", "envelope", "lamport",
 }
 
