@@ -113,7 +113,7 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 	*next = *s
 	next.apart = apart
 	next.pending = nil
-	next.missing = s.newlyMissing(m)
+	next.missing = s.newlyMissing(m, i, known)
 	if known {
 		next.receiving[i] = chain
 		return plaintext, next, d, nil
@@ -126,16 +126,15 @@ func (s *state) decrypt(dst []byte, m *message, fresh func() curve.PrivateKey) (
 }
 
 // newlyMissing returns how many messages m, which is genuine, shows to be missing
-// (SPEC.md §5.5): those before it in its chain, and if it begins one, those at the
-// end of the chain before.
-func (s *state) newlyMissing(m *message) uint32 {
-	i, known := s.findChain(&m.ratchetKey)
+// (SPEC.md §5.5): those before it in its chain, which is number i if it is known,
+// and if it begins one, those at the end of the chain before.
+func (s *state) newlyMissing(m *message, i int, known bool) uint32 {
 	newest := s.nReceiving - 1
-	if known && i != newest {
-		return 0 // what an older chain lacks was counted when the next one began
-	}
-	if known {
+	switch {
+	case known && i == newest:
 		return m.counter - min(m.counter, s.receiving[i].ck.index)
+	case known:
+		return 0 // what an older chain lacks was counted when the next one began
 	}
 	missing := uint64(m.counter)
 	if newest >= 0 {
